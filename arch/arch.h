@@ -1,0 +1,104 @@
+/*
+ * What an architecture provides: the only header through which arch/ is called. Each function is
+ * implemented once in arch/x86 and once in arch/arm64.
+ *
+ * Functions that take a vCPU's descriptor run on the thread that creates the machine, before vCPUs
+ * run, unless said otherwise.
+ */
+#ifndef ARCH_ARCH_H
+#define ARCH_ARCH_H
+
+#include <stdio.h>
+
+#include "base/gmem.h"
+#include "base/loop.h"
+#include "base/pci.h"
+#include "base/platform.h"
+
+struct kvm_run;
+
+#define ARCH_MAX_MODULES 8
+#define ARCH_MAX_VIRTIO_MMIO 16
+
+/* What a guest is started with; paths have been checked to exist. */
+struct arch_boot {
+	const char *kernel;
+	const char *initrd; /* NULL: none */
+	const char *cmdline;
+	struct {
+		const char *path, *args;
+	} module[ARCH_MAX_MODULES];
+	unsigned nr_modules;
+	unsigned cpus;
+	unsigned nr_virtio_mmio; /* devices in the virtio-mmio slots 0 … nr - 1 */
+};
+
+/* How the first vCPU enters the kernel; filled in by arch_load_kernel(). */
+enum arch_entry_mode {
+	ARCH_ENTRY_X86_LONG64, /* paging on, identity mapped: the 64-bit boot protocol */
+	ARCH_ENTRY_X86_PROT32, /* paging off, flat 32-bit segments: PVH, Multiboot */
+	ARCH_ENTRY_ARM64_EL1,
+};
+struct arch_entry {
+	enum arch_entry_mode mode;
+	gpa_t pc;
+	gpa_t arg;      /* x86 long: rsi; prot32: ebx; arm64: x0 */
+	uint64_t magic; /* prot32: eax */
+	gpa_t page_tables, gdt;
+	const char *protocol; /* "Linux 64-bit", "PVH", "Multiboot": for log lines */
+};
+
+/* Guest memory as regions around the architecture's hole. Returns the number of regions, or -ERANGE. */
+int arch_mem_layout(uint64_t memory_bytes, struct gmem_layout *out);
+
+void arch_pci_layout(struct pci_layout *out);
+void arch_virtio_mmio_slot(unsigned slot, gpa_t *base, unsigned *gsi);
+
+/*
+ * Puts kernel, initrd or modules, command line and tables into fresh (zeroed) guest memory. A file
+ * that cannot be booted is refused: one line in why[] says what is wrong with it and what would be
+ * right. Errors: -ENOEXEC (no kernel that we know, or truncated), -E2BIG (too big for the guest's
+ * memory), -EINVAL (command line too long), errno of open and read.
+ */
+int arch_load_kernel(const struct gmem *mem, const struct arch_boot *boot, struct arch_entry *entry,
+		     char *why, size_t why_bytes);
+
+/* KVM side: what the architecture needs in the VM before, and on, each vCPU. */
+int arch_vm_init(int kvm_fd, int vm_fd);
+/* After the vCPUs have been created (arm64's GIC needs them). */
+int arch_vm_ready(int vm_fd, unsigned cpus);
+int arch_vcpu_init(int kvm_fd, int vm_fd, int vcpu_fd, unsigned index, unsigned cpus,
+		   const struct arch_entry *entry);
+/* One line of registers for a vCPU that stopped in a way it should not have. vCPU's thread. */
+void arch_vcpu_describe(int vcpu_fd, char *out, size_t bytes);
+
+/* How the machine ends, as the guest asked for it. */
+enum machine_event {
+	MACHINE_POWEROFF,
+	MACHINE_RESET,
+	MACHINE_CRASH_TRIPLE_FAULT,
+	MACHINE_CRASH_PANIC,   /* pvpanic: panicked; the guest may go on to kdump or reboot */
+	MACHINE_DEBUG_EXIT,    /* status */
+	MACHINE_HOST_FAULT,    /* KVM could not go on; status: errno */
+};
+
+/* The architecture's own devices: serial port, RTC, power control, pvpanic, debug exit. */
+struct arch_devices;
+struct arch_devices_params {
+	struct platform *plat;
+	struct loop *loop;
+	struct chardev *console;
+	unsigned cpus;
+	/* Any thread; returns at once. status: see machine_event. */
+	void (*event)(void *arg, enum machine_event ev, int status);
+	void *arg;
+};
+int arch_devices_create(struct arch_devices **out, const struct arch_devices_params *params);
+void arch_devices_destroy(struct arch_devices *d);
+/* Presses the power button (ACPI fixed button, or GPIO). Any thread. */
+void arch_devices_power_button(struct arch_devices *d);
+
+/* 1: exit reason handled; 0: not known here; -errno. vCPU's thread. */
+int arch_vcpu_exit(struct platform *plat, int vcpu_fd, struct kvm_run *run);
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * Guest memory: the one place where a guest-physical address becomes host memory.
+ *
+ * A guest's memory is one memfd, mapped MAP_SHARED, so that parts of it can later be rebound
+ * (MAP_FIXED) and shared with another guest. It is laid out in regions (below and above the hole
+ * that the architecture keeps for devices); regions are fixed from gmem_create() to gmem_destroy().
+ *
+ * Every access takes an address and a length and can fail. A pointer that gmem_ptr() returns stays
+ * valid until gmem_destroy(), but the bytes behind it belong to the guest and change at any time:
+ * read a value once into private memory, then check the copy.
+ *
+ * All functions but create and destroy may be called from any thread.
+ */
+#ifndef BASE_GMEM_H
+#define BASE_GMEM_H
+
+#include <sys/uio.h>
+
+#include "base/types.h"
+
+#define GMEM_MAX_REGIONS 4
+
+struct gmem_region {
+	gpa_t base;
+	uint64_t size_bytes;
+	uint8_t *hva;
+	uint64_t file_offset; /* of the region's first byte in the memfd */
+};
+
+struct gmem {
+	int fd;
+	unsigned nr_regions;
+	struct gmem_region region[GMEM_MAX_REGIONS];
+	uint64_t size_bytes; /* sum over the regions */
+	uint8_t *map;        /* all regions lie in one mapping, one behind the other */
+	uint64_t map_bytes;
+	uint64_t page_bytes; /* of the backing: 4 KiB, 2 MiB or 1 GiB */
+};
+
+struct gmem_layout {
+	gpa_t base;
+	uint64_t size_bytes;
+};
+
+enum gmem_flags {
+	GMEM_HUGE_2M = 1 << 0,
+	GMEM_HUGE_1G = 1 << 1,
+	GMEM_PREALLOC = 1 << 2, /* touch every page now; -ENOMEM instead of a surprise later */
+};
+
+/*
+ * Makes the memfd, maps it and fills in the regions. `name` shows in /proc/PID/maps.
+ * Sizes and bases are multiples of the page size. Errors: -EINVAL, -ENOMEM, errno of memfd_create
+ * and mmap. On error nothing is left behind.
+ */
+int gmem_create(struct gmem *m, const char *name, const struct gmem_layout *layout,
+		unsigned nr_regions, unsigned flags);
+void gmem_destroy(struct gmem *m);
+
+/* Host address of [gpa, gpa + len), or NULL if any byte of it lies outside of one region. len > 0. */
+void *gmem_ptr(const struct gmem *m, gpa_t gpa, uint64_t len);
+
+/* Copies; -EFAULT if any byte lies outside of guest memory (then nothing was copied). */
+int gmem_read(const struct gmem *m, gpa_t gpa, void *dst, uint64_t len);
+int gmem_write(const struct gmem *m, gpa_t gpa, const void *src, uint64_t len);
+int gmem_zero(const struct gmem *m, gpa_t gpa, uint64_t len);
+
+/* The highest address that belongs to guest memory, plus one. */
+gpa_t gmem_end(const struct gmem *m);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * Split virtqueue, device side: the one implementation for all devices and transports.
+ * Source: Virtual I/O Device (VIRTIO) 1.2, section 2.7 (split virtqueues), with
+ * VIRTIO_F_INDIRECT_DESC (2.7.5.3) and VIRTIO_F_EVENT_IDX (2.7.10).
+ *
+ * The driver is hostile until shown otherwise. Each descriptor is read once into private memory and
+ * the copy is checked; indices are private cursors; whatever breaks a rule makes the queue
+ * `broken`: it yields nothing more, and the device goes to DEVICE_NEEDS_RESET.
+ *
+ * One thread uses a queue at a time (the device's loop, or a sender that holds the port's receive
+ * lock). Nothing here allocates.
+ */
+#ifndef VIRTIO_VIRTQUEUE_H
+#define VIRTIO_VIRTQUEUE_H
+
+#include <sys/uio.h>
+
+#include "base/gmem.h"
+#include "base/types.h"
+
+#define VIRTQ_MAX_SIZE 1024
+/* Segments in one chain that a device accepts; longer chains break the queue. */
+#define VIRTQ_MAX_SEGS 128
+
+struct virtq_desc;
+struct virtq_avail;
+struct virtq_used;
+
+/* One buffer as the driver made it available: device-readable segments first, then writable. */
+struct virtq_chain {
+	uint16_t head;  /* id for the used ring */
+	uint16_t nr_out; /* iov[0 .. nr_out): the device reads */
+	uint16_t nr_in;  /* iov[nr_out .. nr_out + nr_in): the device writes */
+	uint32_t out_bytes, in_bytes;
+	struct iovec iov[VIRTQ_MAX_SEGS];
+};
+
+struct virtq {
+	/* As the driver set them up through the transport; free to change until virtq_enable(). */
+	uint16_t size;
+	uint16_t max_size;
+	gpa_t desc_gpa, avail_gpa, used_gpa;
+
+	/* private */
+	const struct gmem *mem;
+	struct virtq_desc *desc;   /* guest memory */
+	struct virtq_avail *avail; /* guest memory */
+	struct virtq_used *used;   /* guest memory */
+	bool enabled, broken;
+	bool event_idx, indirect; /* negotiated */
+	uint16_t last_avail;      /* next available entry to take */
+	uint16_t used_idx;        /* next used entry to write */
+	uint16_t published_used;  /* used->idx as the driver sees it */
+	uint16_t signalled_used;  /* used index at the last interrupt; for EVENT_IDX */
+	bool signalled_valid;
+	const char *why_broken;   /* a constant string, for one log line */
+};
+
+/* Everything off and forgotten, max_size kept: what device reset does to a queue. */
+void virtq_reset(struct virtq *vq, uint16_t max_size);
+
+/* Checks size (a power of two up to max_size), alignment and placement of the three areas in guest
+ * memory, and starts the queue. Errors: -EINVAL, -EFAULT; the queue stays disabled. */
+int virtq_enable(struct virtq *vq, const struct gmem *mem, bool event_idx, bool indirect);
+
+/* Takes the next available chain. 1: taken; 0: none; -EPROTO: the queue is broken (now or before). */
+int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
+/* Gives back the last n chains taken and not yet pushed, newest first: they are available again. */
+void virtq_unpop(struct virtq *vq, unsigned n);
+/* True if virtq_pop() would find something to look at. */
+bool virtq_more(const struct virtq *vq);
+
+/* Stages a used entry: `head` was written with `written` bytes. The driver does not see it yet. */
+void virtq_push(struct virtq *vq, uint16_t head, uint32_t written);
+/* Publishes all staged entries at once (release). True if the driver wants an interrupt for them. */
+bool virtq_publish(struct virtq *vq);
+
+/* Ask the driver not to / to ring the doorbell. virtq_enable_doorbell() returns true if something
+ * became available meanwhile: set the flag, full fence, check again, then sleep. */
+void virtq_disable_doorbell(struct virtq *vq);
+bool virtq_enable_doorbell(struct virtq *vq);
+
+/* Copies between a chain's segments and memory of ours, from `offset` bytes into the readable (or
+ * writable) part; returns the number of bytes copied, less than len where the chain ends. */
+size_t virtq_chain_read(const struct virtq_chain *c, size_t offset, void *dst, size_t len);
+size_t virtq_chain_write(const struct virtq_chain *c, size_t offset, const void *src, size_t len);
+
+#endif
