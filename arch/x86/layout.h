@@ -46,16 +46,18 @@
 #define X86_RESERVED_END  0x100000
 
 /* The hole. */
-#define X86_PCI_MMIO_BASE     0xC0000000
-#define X86_PCI_MMIO_BYTES    0x20000000
-#define X86_ECAM_BASE	      0xE0000000
-#define X86_ECAM_BYTES	      0x00100000 /* one bus */
-#define X86_VIRTIO_MMIO_BASE  0xE8000000
-#define X86_VIRTIO_MMIO_BYTES 0x1000 /* from slot to slot */
-#define X86_IOAPIC_BASE	      0xFEC00000
-#define X86_LAPIC_BASE	      0xFEE00000
-#define X86_KVM_IDENTITY_MAP  0xFFFBC000 /* one page, KVM_SET_IDENTITY_MAP_ADDR */
-#define X86_KVM_TSS	      0xFFFBD000 /* three pages, KVM_SET_TSS_ADDR */
+#define X86_PCI_MMIO_BASE	  0xC0000000
+#define X86_PCI_MMIO_BYTES	  0x20000000
+#define X86_PCI_MMIO_LAST	  0xDFFFFFFF /* for iasl, which does not compute here */
+#define X86_ECAM_BASE		  0xE0000000
+#define X86_ECAM_BYTES		  0x00100000 /* one bus */
+#define X86_VIRTIO_MMIO_BASE	  0xE8000000
+#define X86_VIRTIO_MMIO_BYTES	  0x1000	  /* from slot to slot */
+#define X86_VIRTIO_MMIO_SLOT(hex) 0xE80##hex##000 /* for iasl, which miscounts expressions */
+#define X86_IOAPIC_BASE		  0xFEC00000
+#define X86_LAPIC_BASE		  0xFEE00000
+#define X86_KVM_IDENTITY_MAP	  0xFFFBC000 /* one page, KVM_SET_IDENTITY_MAP_ADDR */
+#define X86_KVM_TSS		  0xFFFBD000 /* three pages, KVM_SET_TSS_ADDR */
 
 /* I/O ports. */
 #define X86_PORT_RTC	    0x70
@@ -68,6 +70,7 @@
 #define X86_PORT_RESET	    0xCF9
 #define X86_PCI_IO_BASE	    0x1000
 #define X86_PCI_IO_BYTES    0xE000
+#define X86_PCI_IO_LAST	    0xEFFF
 
 #define X86_RESET_VALUE	   0x06
 #define X86_S5_SLP_TYP	   5
