@@ -86,14 +86,20 @@ static void update_events(struct stream *s)
 		log_limited(&s->limit, LOG_WARN, s->guest, "console: cannot be watched");
 }
 
+static void drop_output(struct stream *s)
+{
+	pthread_mutex_lock(&s->lock);
+	byte_ring_consume(&s->out, s->out.len);
+	pthread_mutex_unlock(&s->lock);
+	s->out_blocked = false;
+}
+
 static void set_connected(struct stream *s, bool connected)
 {
 	pthread_mutex_lock(&s->lock);
 	s->connected = connected;
-	if (!connected)
-		byte_ring_consume(&s->out, s->out.len);
 	pthread_mutex_unlock(&s->lock);
-	s->out_blocked = false;
+	drop_output(s);
 	s->in_eof = false;
 }
 
@@ -244,6 +250,9 @@ static void on_ready(struct loop_fd *h, uint32_t events)
 	struct stream *s = container_of(h, struct stream, h);
 	bool gone = false;
 
+	/* Nobody will read it any more; and with the input full we would come back for ever. */
+	if (events & EPOLLHUP)
+		drop_output(s);
 	if (events & (EPOLLOUT | EPOLLERR)) {
 		s->out_blocked = false;
 		flush(s);
