@@ -602,6 +602,8 @@ int hostnet_open(struct hostnet **out, const struct lab_config *cfg, FILE *err, 
 		*out = h;
 		return 0;
 	}
+	if (r == -ENOMEM)
+		fputs("xvmm: out of memory\n", err);
 	hostnet_close(h);
 	for (unsigned i = 0; i < cfg->nr_nics; i++)
 		fds[i] = -1;
@@ -625,6 +627,8 @@ void hostnet_close(struct hostnet *h)
 		record_remove(&h->record, &h->dir);
 	if (h->record.fd >= 0)
 		close(h->record.fd);
+	/* Said aloud: a process forked meanwhile may hold a copy of the descriptor. */
+	rundir_unlock(&h->dir);
 	rundir_close(&h->dir);
 	free(h->fds);
 	free(h);
