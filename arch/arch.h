@@ -17,7 +17,7 @@
 
 struct kvm_run;
 
-#define ARCH_MAX_MODULES 8
+#define ARCH_MAX_MODULES     8
 #define ARCH_MAX_VIRTIO_MMIO 16
 
 /* What a guest is started with; paths have been checked to exist. */
@@ -42,13 +42,14 @@ enum arch_entry_mode {
 struct arch_entry {
 	enum arch_entry_mode mode;
 	gpa_t pc;
-	gpa_t arg;      /* x86 long: rsi; prot32: ebx; arm64: x0 */
+	gpa_t arg;	/* x86 long: rsi; prot32: ebx; arm64: x0 */
 	uint64_t magic; /* prot32: eax */
 	gpa_t page_tables, gdt;
 	const char *protocol; /* "Linux 64-bit", "PVH", "Multiboot": for log lines */
 };
 
-/* Guest memory as regions around the architecture's hole. Returns the number of regions, or -ERANGE. */
+/* Guest memory as regions around the architecture's hole. Returns the number of regions, or
+ * -ERANGE. */
 int arch_mem_layout(uint64_t memory_bytes, struct gmem_layout *out);
 
 void arch_pci_layout(struct pci_layout *out);
@@ -77,9 +78,9 @@ enum machine_event {
 	MACHINE_POWEROFF,
 	MACHINE_RESET,
 	MACHINE_CRASH_TRIPLE_FAULT,
-	MACHINE_CRASH_PANIC,   /* pvpanic: panicked; the guest may go on to kdump or reboot */
-	MACHINE_DEBUG_EXIT,    /* status */
-	MACHINE_HOST_FAULT,    /* KVM could not go on; status: errno */
+	MACHINE_CRASH_PANIC, /* pvpanic: panicked; the guest may go on to kdump or reboot */
+	MACHINE_DEBUG_EXIT,  /* status */
+	MACHINE_HOST_FAULT,  /* KVM could not go on; status: errno */
 };
 
 /* The architecture's own devices: serial port, RTC, power control, pvpanic, debug exit. */
