@@ -11,3 +11,9 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_LIB) $(BUILD)/libxvmm.a
 unit: $(UNIT_BINS)
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/unit/*.c))
+
+# Every test that this machine can run: see tests/run.
+check:
+	@tests/run
+
+-include guests/linux/linux.mk
