@@ -17,3 +17,20 @@ check:
 	@tests/run
 
 -include guests/linux/linux.mk
+
+# Fuzz targets: every tests/fuzz/fuzz_NAME.c (LLVMFuzzerTestOneInput) with all of xvmm, by clang.
+FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BINS := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/bin/%)
+fuzz:
+	$(MAKE) CC=clang SAN=fuzzer-no-link,address,undefined BUILD=build/fuzz fuzz-bins
+
+fuzz-bins: $(FUZZ_BINS)
+$(BUILD)/bin/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(UNIT_LIB) $(BUILD)/libxvmm.a
+	@mkdir -p $(@D)
+	$(CC) $(CSTD) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(LIBS) \
+		$(shell $(PKGCONFIG) --libs check)
+
+-include $(FUZZ_SRCS:%.c=$(BUILD)/%.d)
+
+.PHONY: check fuzz fuzz-bins
+.SECONDARY:
