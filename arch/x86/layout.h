@@ -60,17 +60,19 @@
 #define X86_KVM_TSS		  0xFFFBD000 /* three pages, KVM_SET_TSS_ADDR */
 
 /* I/O ports. */
-#define X86_PORT_RTC	    0x70
-#define X86_PORT_DEBUG_EXIT 0xF4
-#define X86_PORT_COM1	    0x3F8
-#define X86_PORT_PVPANIC    0x505
-#define X86_PORT_PM1_EVENT  0x600 /* status, enable: 2 bytes each */
-#define X86_PORT_PM1_CTRL   0x604 /* 2 bytes */
-#define X86_PORT_PM_TIMER   0x608 /* 4 bytes, 24 bits wide, 3.579545 MHz */
-#define X86_PORT_RESET	    0xCF9
-#define X86_PCI_IO_BASE	    0x1000
-#define X86_PCI_IO_BYTES    0xE000
-#define X86_PCI_IO_LAST	    0xEFFF
+#define X86_PORT_RTC	     0x70
+#define X86_PORT_KBD_COMMAND 0x64
+#define X86_PORT_92	     0x92
+#define X86_PORT_DEBUG_EXIT  0xF4
+#define X86_PORT_COM1	     0x3F8
+#define X86_PORT_PVPANIC     0x505
+#define X86_PORT_PM1_EVENT   0x600 /* status, enable: 2 bytes each */
+#define X86_PORT_PM1_CTRL    0x604 /* 2 bytes */
+#define X86_PORT_PM_TIMER    0x608 /* 4 bytes, 24 bits wide, 3.579545 MHz */
+#define X86_PORT_RESET	     0xCF9
+#define X86_PCI_IO_BASE	     0x1000
+#define X86_PCI_IO_BYTES     0xE000
+#define X86_PCI_IO_LAST	     0xEFFF
 
 #define X86_RESET_VALUE	   0x06
 #define X86_S5_SLP_TYP	   5
