@@ -95,19 +95,12 @@ static int check_sizes(struct loader *l, struct bzimage *bz)
 		if (bz->load < X86_RESERVED_END)
 			bz->load = X86_RESERVED_END;
 		if (bz->load > loader_low_end(l))
-			return loader_refuse(
-				l, -E2BIG,
-				"wants to be loaded at 0x%" PRIx64
-				", but the guest's memory below 4 GiB ends at 0x%" PRIx64,
-				bz->load, loader_low_end(l));
+			return loader_no_memory(l, bz->load, bz->run_bytes, "the kernel");
 		bz->load = ALIGN_UP(bz->load, h->kernel_alignment);
 	}
 	/* The identity map that the kernel is entered with covers no more. */
 	if (bz->load >= loader_low_end(l) || bz->run_bytes > loader_low_end(l) - bz->load)
-		return loader_refuse(l, -E2BIG,
-				     "the kernel needs %" PRIu64 " KiB of memory at 0x%" PRIx64
-				     ", but the guest's memory below 4 GiB ends at 0x%" PRIx64,
-				     bz->run_bytes / 1024, bz->load, loader_low_end(l));
+		return loader_no_memory(l, bz->load, bz->run_bytes, "the kernel");
 	return loader_claim(l, bz->load, bz->run_bytes, "the kernel");
 }
 

@@ -69,16 +69,20 @@ gpa_t loader_low_end(const struct loader *l)
 	return l->mem->region[0].base + l->mem->region[0].size_bytes;
 }
 
+int loader_no_memory(struct loader *l, gpa_t start, uint64_t len, const char *what)
+{
+	return loader_refuse(l, -E2BIG,
+			     "%s needs %" PRIu64 " KiB of memory at 0x%" PRIx64
+			     ", but the guest's memory below 4 GiB ends at 0x%" PRIx64,
+			     what, len / 1024 + (len % 1024 != 0), start, loader_low_end(l));
+}
+
 int loader_claim(struct loader *l, gpa_t start, uint64_t len, const char *what)
 {
 	if (len == 0)
 		return 0;
 	if (!gmem_ptr(l->mem, start, len))
-		return loader_refuse(l, -E2BIG,
-				     "%s needs %" PRIu64 " KiB of memory at 0x%" PRIx64
-				     ", but the guest's memory below 4 GiB ends at 0x%" PRIx64,
-				     what, len / 1024 + (len % 1024 != 0), start,
-				     loader_low_end(l));
+		return loader_no_memory(l, start, len, what);
 
 	gpa_t end = start + len;
 	for (unsigned i = 0; i < l->nr_claims; i++) {

@@ -49,6 +49,9 @@ void loader_fini(struct loader *l);
 int loader_refuse(struct loader *l, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Refuses with -E2BIG: there is no memory for `what`. */
+int loader_no_memory(struct loader *l, gpa_t start, uint64_t len, const char *what);
+
 /* Takes [start, start + len) for `what`: it must be RAM that is not taken. len 0 takes nothing.
  * Errors: -E2BIG (no RAM there), -ENOEXEC (taken, or too many parts), both explained. */
 int loader_claim(struct loader *l, gpa_t start, uint64_t len, const char *what);
