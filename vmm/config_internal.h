@@ -12,6 +12,7 @@
 #ifndef VMM_CONFIG_INTERNAL_H
 #define VMM_CONFIG_INTERNAL_H
 
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/types.h"
@@ -94,6 +95,9 @@ char *config_strdup(struct config_report *r, const char *text);
 char *config_strndup(struct config_report *r, const char *text, size_t len);
 char *config_format(struct config_report *r, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+char *config_vformat(struct config_report *r, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
 
 /* The candidate that was most likely meant by a misspelt word. */
 struct config_nearest {

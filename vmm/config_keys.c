@@ -16,14 +16,11 @@ static void __attribute__((format(printf, 2, 3)))
 refuse(const struct config_setting *at, const char *fmt, ...)
 {
 	struct config_report *r = &at->b->report;
-	char show[CONFIG_SHOW_MAX], *why = NULL;
+	char show[CONFIG_SHOW_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&why, fmt, ap) < 0) {
-		why = NULL;
-		r->nomem = true;
-	}
+	char *why = config_vformat(r, fmt, ap);
 	va_end(ap);
 	if (why)
 		config_mistake(r, at->e->line, at->s->title, "%s = %s: %s", at->e->key,
