@@ -2,15 +2,17 @@
  * What the parts of the vm.ini reader share; nobody else includes this.
  *
  * The way of a file: config_read.c cuts it into sections and entries, each with its line;
- * config_model.c turns these into the data model of config.h, key by key; config_check.c and
- * config_files.c look at what no single key can tell; config.c conducts. No step stops at the first
- * mistake, and none repeats as a mistake of its own what only follows from an earlier one.
+ * config_model.c turns these into the data model of config.h, key by key with config_keys.c;
+ * config_check.c and config_files.c look at what no single key can tell; config.c conducts. No step
+ * stops at the first mistake, and none repeats as a mistake of its own what only follows from an
+ * earlier one.
  *
  * All of it runs in the thread that called config_load(); no locks.
  */
 #ifndef VMM_CONFIG_INTERNAL_H
 #define VMM_CONFIG_INTERNAL_H
 
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/types.h"
@@ -94,6 +96,9 @@ char *config_strndup(struct config_report *r, const char *text, size_t len);
 char *config_format(struct config_report *r, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+char *config_vformat(struct config_report *r, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
 /* The candidate that was most likely meant by a misspelt word. */
 struct config_nearest {
 	const char *word, *best;
@@ -111,6 +116,29 @@ const char *config_show(const char *text, char buf[static CONFIG_SHOW_MAX]);
 /* config_read.c: fills b->section; mistakes go to the report. False if reading ended before the
  * file did: what is in b then tells nothing about the rest. */
 bool config_read(struct config_build *b, FILE *in);
+
+/* config_keys.c */
+
+/* Where a setter is: which object, which section, which entry. */
+struct config_setting {
+	struct config_build *b;
+	const struct config_section *s;
+	const struct config_entry *e;
+};
+
+struct config_key {
+	const char *name;
+	void (*set)(const struct config_setting *at);
+	bool repeatable;
+	bool may_be_empty;
+};
+
+/* By kind of section; a table ends with a key without name. */
+extern const struct config_key *const config_keys[NR_KINDS];
+
+#define CONFIG_NAME_RULE                                                                          \
+	"a name is made of letters, digits, '-' and '_', a letter or digit first, at most 31 of " \
+	"them"
 
 /* config_model.c */
 void config_build_objects(struct config_build *b);

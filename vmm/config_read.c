@@ -33,6 +33,7 @@ struct reader {
 	uint64_t bytes; /* read so far */
 	unsigned line;
 	bool end;		       /* nothing more is to be read */
+	bool given_up;		       /* and not because the file ends */
 	bool pending;		       /* a line was handed to libinih, its key has not come yet */
 	size_t len;		       /* of buf */
 	char *text;		       /* in buf, behind the indentation */

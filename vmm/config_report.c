@@ -36,14 +36,18 @@ char *config_strdup(struct config_report *r, const char *text)
 	return config_strndup(r, text, strlen(text));
 }
 
-static char *vformat(struct config_report *r, const char *fmt, va_list ap)
+char *config_vformat(struct config_report *r, const char *fmt, va_list ap)
 {
-	char *text;
+	va_list again;
 
-	if (vasprintf(&text, fmt, ap) < 0) {
+	va_copy(again, ap);
+	int len = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	char *text = len < 0 ? NULL : malloc((size_t)len + 1);
+	if (text)
+		vsnprintf(text, (size_t)len + 1, fmt, ap);
+	else
 		r->nomem = true;
-		return NULL;
-	}
 	return text;
 }
 
@@ -52,7 +56,7 @@ char *config_format(struct config_report *r, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	char *text = vformat(r, fmt, ap);
+	char *text = config_vformat(r, fmt, ap);
 	va_end(ap);
 	return text;
 }
@@ -68,7 +72,7 @@ void config_mistake(struct config_report *r, unsigned line, const char *section,
 	r->mistake = grown;
 
 	va_start(ap, fmt);
-	char *what = vformat(r, fmt, ap);
+	char *what = config_vformat(r, fmt, ap);
 	va_end(ap);
 	if (!what)
 		return;
