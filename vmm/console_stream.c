@@ -2,9 +2,10 @@
  * Consoles with a descriptor of their own: a file, a pseudo-terminal, a UNIX socket.
  *
  * write() (any thread) puts bytes into a bounded queue and tells the loop; the loop writes them
- * out, in bursts. A file takes everything. On a pty or socket there may be no client: then output
- * is dropped, so that a client that comes hours later is not greeted by stale bytes. A client that
- * reads too slowly loses what the queue cannot hold; it never holds up a vCPU.
+ * out, in bursts. A file gets everything: if the loop is behind, write() waits. On a pty or socket
+ * there may be no client: then output is dropped, so that a client that comes hours later is not
+ * greeted by stale bytes. A client that reads too slowly loses what the queue cannot hold; it never
+ * holds up a vCPU.
  *
  * States of a pty or socket:
  *    waiting ──accept; pty: a probe finds the other side open──▶ connected
@@ -26,6 +27,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -33,6 +35,7 @@
 
 #define PTY_PROBE_NS  250000000ull
 #define LAST_FLUSH_MS 100
+#define FILE_WAIT_S   1 /* for the loop to write to a file */
 
 struct stream {
 	struct console con;
@@ -54,9 +57,10 @@ struct stream {
 
 	pthread_mutex_t lock; /* guards all below */
 	struct byte_ring out;
-	bool connected; /* somebody takes output */
-	bool posted;	/* work is on its way to the loop */
-	bool lingering; /* the timer runs */
+	pthread_cond_t room; /* the loop has taken something out */
+	bool connected;	     /* somebody takes output */
+	bool posted;	     /* work is on its way to the loop */
+	bool lingering;	     /* the timer runs */
 	uint64_t dropped_bytes;
 };
 
@@ -131,6 +135,7 @@ static void file_failed(struct stream *s, size_t len, int error)
 {
 	pthread_mutex_lock(&s->lock);
 	byte_ring_consume(&s->out, len);
+	pthread_cond_broadcast(&s->room);
 	s->dropped_bytes += len;
 	pthread_mutex_unlock(&s->lock);
 	if (!s->failed)
@@ -156,6 +161,7 @@ static void flush(struct stream *s)
 		if (n > 0) {
 			pthread_mutex_lock(&s->lock);
 			byte_ring_consume(&s->out, (size_t)n);
+			pthread_cond_broadcast(&s->room);
 			pthread_mutex_unlock(&s->lock);
 		} else if (error == EAGAIN) {
 			s->out_blocked = true;
@@ -205,22 +211,50 @@ static void on_work(struct loop_work *w)
 	}
 }
 
+/* The queue is full. True if it is worth to try again; under the lock, which it gives up. */
+static bool make_room(struct stream *s)
+{
+	struct timespec until;
+	bool timed_out = false;
+
+	if (loop_on_thread(s->loop)) {
+		pthread_mutex_unlock(&s->lock);
+		flush_and_watch(s);
+		pthread_mutex_lock(&s->lock);
+		return byte_ring_room(&s->out) > 0;
+	}
+	/* Nobody reads a file too slowly; only the loop has been busy. A log must be complete. */
+	if (s->kind != CONSOLE_FILE)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += FILE_WAIT_S;
+	while (!byte_ring_room(&s->out) && !timed_out)
+		timed_out = pthread_cond_timedwait(&s->room, &s->lock, &until);
+	return !timed_out;
+}
+
 static void stream_write(struct chardev *c, const void *data, size_t len)
 {
 	struct stream *s = container_of(c, struct stream, con.chr);
-	bool post = false;
-	size_t n;
+	const uint8_t *p = data;
+	bool post;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->connected) {
-		n = byte_ring_put(&s->out, data, len);
-		s->dropped_bytes += len - n;
-		post = !s->posted && (!s->lingering || console_urgent(&s->out, data, len));
+	while (len && s->connected) {
+		size_t n = byte_ring_put(&s->out, p, len);
+
+		post = !s->posted && (!s->lingering || console_urgent(&s->out, p, n));
 		s->posted |= post;
+		p += n;
+		len -= n;
+		if (post)
+			loop_post(s->loop, &s->work);
+		if (len && !make_room(s)) {
+			s->dropped_bytes += len;
+			break;
+		}
 	}
 	pthread_mutex_unlock(&s->lock);
-	if (post)
-		loop_post(s->loop, &s->work);
 }
 
 /* ---- input ---- */
@@ -436,6 +470,7 @@ static void stream_free(struct stream *s)
 	remove_socket(s);
 	byte_ring_fini(&s->input);
 	byte_ring_fini(&s->out);
+	pthread_cond_destroy(&s->room);
 	pthread_mutex_destroy(&s->lock);
 	free(s->guest);
 	free(s);
@@ -488,6 +523,7 @@ int console_open_stream(struct console **out, const struct console_config *cfg, 
 			struct loop *loop)
 {
 	struct stream *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
 	int ret;
 
 	if (!s)
@@ -500,6 +536,10 @@ int console_open_stream(struct console **out, const struct console_config *cfg, 
 	s->listener = (struct loop_fd){ .fd = -1, .fn = on_client };
 	s->work.fn = on_work;
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->room, &attr);
+	pthread_condattr_destroy(&attr);
 	s->guest = strdup(guest);
 	ret = s->guest ? open_kind(s, cfg) : -ENOMEM;
 	if (ret) {
