@@ -71,6 +71,8 @@ int arch_load_kernel(const struct gmem *mem, const struct arch_boot *boot, struc
  */
 unsigned arch_irq_routes(struct kvm_irq_routing_entry *entry, unsigned max);
 unsigned arch_msi_gsi_base(void);
+/* What KVM_IRQ_LINE calls the wired line `gsi`. */
+uint32_t arch_irq_line(unsigned gsi);
 
 /* KVM side: what the architecture needs in the VM before, and on, each vCPU. */
 int arch_vm_init(int kvm_fd, int vm_fd);
@@ -98,6 +100,7 @@ struct arch_devices_params {
 	struct platform *plat;
 	struct loop *loop;
 	struct chardev *console;
+	struct pci_host *pci;
 	unsigned cpus;
 	/* Any thread; returns at once. status: see machine_event. */
 	void (*event)(void *arg, enum machine_event ev, int status);

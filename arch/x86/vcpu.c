@@ -59,6 +59,11 @@ unsigned arch_msi_gsi_base(void)
 	return X86_IOAPIC_PINS;
 }
 
+uint32_t arch_irq_line(unsigned gsi)
+{
+	return gsi;
+}
+
 unsigned arch_irq_routes(struct kvm_irq_routing_entry *e, unsigned max)
 {
 	unsigned n = 0;
