@@ -19,12 +19,12 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "arch/probe.h"
 #include "base/types.h"
 #include "vmm/hostnet_ip.h"
+#include "vmm/rights.h"
 
 #define KVM_API 12
 /* Per guest with one CPU and one NIC: memory, VM, vCPU, event and interrupt descriptors, TAP. */
@@ -56,15 +56,6 @@ say(const struct doctor *d, enum verdict v, const char *what, const char *fix, c
 	if (fix)
 		fprintf(d->out, "   (fix: %s)", fix);
 	fputc('\n', d->out);
-}
-
-static bool have_cap(unsigned cap)
-{
-	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
-
-	return syscall(SYS_capget, &h, data) == 0 &&
-	       (data[CAP_TO_INDEX(cap)].effective & CAP_TO_MASK(cap));
 }
 
 /* ---- /dev/kvm ---- */
@@ -253,7 +244,7 @@ static void check_limits(const struct doctor *d)
 		    (unsigned long long)l.rlim_max, MANY_GUESTS, (unsigned long long)need);
 	if (getrlimit(RLIMIT_MEMLOCK, &l) < 0)
 		return;
-	if (l.rlim_max == RLIM_INFINITY || have_cap(CAP_IPC_LOCK))
+	if (l.rlim_max == RLIM_INFINITY || rights_have(CAP_IPC_LOCK))
 		say(d, OK, "locked memory", NULL, "unlimited");
 	else
 		say(d, OK, "locked memory", NULL, "%llu KiB",
@@ -349,7 +340,7 @@ int doctor_run(FILE *out, bool quiet)
 {
 	static const char *const kvm_word[] = { "none", "software", "hardware" };
 	const struct doctor d = { .out = quiet ? NULL : out };
-	bool net_admin = have_cap(CAP_NET_ADMIN);
+	bool net_admin = rights_have(CAP_NET_ADMIN);
 	enum kvm_state kvm = check_kvm(&d);
 	bool tun = check_tun(&d, net_admin);
 
