@@ -85,14 +85,14 @@ static unsigned long long this_netns(void)
 	return stat("/proc/self/ns/net", &st) < 0 ? 0 : (unsigned long long)st.st_ino;
 }
 
-int record_create(struct record *r, const struct rundir *d, const char *lab,
+int record_create(struct record *r, const struct rundir *d, const char *who,
 		  const struct record_bridge *bridge, unsigned nr)
 {
 	char text[RECORD_BYTES];
 	int len, err;
 
-	len = snprintf(text, sizeof(text), RECORD_MAGIC "netns %llu\npid %d\nlab %.64s\n",
-		       this_netns(), (int)getpid(), lab);
+	len = snprintf(text, sizeof(text), RECORD_MAGIC "netns %llu\npid %d\nfor %.64s\n",
+		       this_netns(), (int)getpid(), who);
 	for (unsigned i = 0; i < nr; i++) {
 		const uint8_t *m = bridge[i].mac;
 

@@ -45,8 +45,9 @@ void rundir_close(struct rundir *d);
 int rundir_lock(struct rundir *d);
 void rundir_unlock(struct rundir *d);
 
-/* Writes this process's record, to the disk's cache at least, before anything is made. */
-int record_create(struct record *r, const struct rundir *d, const char *lab,
+/* Writes this process's record; call it before anything is made. who: for readers, without control
+ * characters. */
+int record_create(struct record *r, const struct rundir *d, const char *who,
 		  const struct record_bridge *bridge, unsigned nr);
 void record_remove(struct record *r, const struct rundir *d);
 

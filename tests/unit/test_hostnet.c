@@ -791,6 +791,20 @@ START_TEST(run_directory_of_others_is_not_used)
 }
 END_TEST
 
+START_TEST(works_without_run_directory)
+{
+	struct lab l;
+
+	ck_assert_int_eq(
+		sh("mkdir -m 777 /run/xvmm && chmod 777 /run/xvmm && ln -s /etc /tmp/xvmm-0"), 0);
+	lab_init(&l, UPLINK_BRIDGE, "br7", UPLINK_TAP, "xv0");
+	ck_assert_int_eq(lab_open(&l), 0);
+	ck_assert(link_exists("br7"));
+	hostnet_close(l.h);
+	check_nothing_left();
+}
+END_TEST
+
 START_TEST(open_and_close_many_times)
 {
 	struct lab l;
@@ -842,6 +856,7 @@ static Suite *suite(void)
 	tcase_add_test(t, sweep_spares_the_living_and_other_namespaces);
 	tcase_add_test(t, odd_files_in_run_directory);
 	tcase_add_test(t, run_directory_of_others_is_not_used);
+	tcase_add_test(t, works_without_run_directory);
 	tcase_add_test(t, open_and_close_many_times);
 	suite_add_tcase(s, t);
 	return s;
