@@ -201,10 +201,8 @@ static int net_start(struct virtio_dev *dev)
 			net_rx_stop(net);
 			return err;
 		}
-		c->ops->rx_ready(c);
 	}
-	loop_post(dev->loop, &net->tx_work); /* buffers from before DRIVER_OK */
-	return 0;
+	return 0; /* virtio.c kicks both queues now */
 }
 
 static void net_stop(struct virtio_dev *dev)

@@ -183,11 +183,14 @@ static int parse_ip6(struct offload *o, size_t avail)
 
 static int begin_gso(struct offload *o, const struct frame *f, size_t avail)
 {
-	bool want6 = (f->hdr.gso_type & ~VIRTIO_NET_HDR_GSO_ECN) == VIRTIO_NET_HDR_GSO_TCPV6;
+	uint8_t kind = f->hdr.gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
+	bool want6 = kind == VIRTIO_NET_HDR_GSO_TCPV6;
 	uint16_t type = find_l3(o, avail);
 	size_t hlen;
 	int err;
 
+	if (!want6 && kind != VIRTIO_NET_HDR_GSO_TCPV4)
+		return -EINVAL;
 	if (type != (want6 ? ETH_P_IPV6 : ETH_P_IP))
 		return -EINVAL;
 	err = want6 ? parse_ip6(o, avail) : parse_ip4(o, avail);
