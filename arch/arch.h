@@ -16,8 +16,9 @@
 #include "base/platform.h"
 
 struct kvm_run;
+struct kvm_irq_routing_entry;
 
-#define ARCH_MAX_MODULES 8
+#define ARCH_MAX_MODULES     8
 #define ARCH_MAX_VIRTIO_MMIO 16
 
 /* What a guest is started with; paths have been checked to exist. */
@@ -42,13 +43,14 @@ enum arch_entry_mode {
 struct arch_entry {
 	enum arch_entry_mode mode;
 	gpa_t pc;
-	gpa_t arg;      /* x86 long: rsi; prot32: ebx; arm64: x0 */
+	gpa_t arg;	/* x86 long: rsi; prot32: ebx; arm64: x0 */
 	uint64_t magic; /* prot32: eax */
 	gpa_t page_tables, gdt;
 	const char *protocol; /* "Linux 64-bit", "PVH", "Multiboot": for log lines */
 };
 
-/* Guest memory as regions around the architecture's hole. Returns the number of regions, or -ERANGE. */
+/* Guest memory as regions around the architecture's hole. Returns the number of regions, or
+ * -ERANGE. */
 int arch_mem_layout(uint64_t memory_bytes, struct gmem_layout *out);
 
 void arch_pci_layout(struct pci_layout *out);
@@ -62,6 +64,15 @@ void arch_virtio_mmio_slot(unsigned slot, gpa_t *base, unsigned *gsi);
  */
 int arch_load_kernel(const struct gmem *mem, const struct arch_boot *boot, struct arch_entry *entry,
 		     char *why, size_t why_bytes);
+
+/*
+ * Routes of the wired interrupt lines, for KVM_SET_GSI_ROUTING. Returns how many of `max` entries
+ * it filled. GSIs from arch_msi_gsi_base() on are free for message-signalled interrupts.
+ */
+unsigned arch_irq_routes(struct kvm_irq_routing_entry *entry, unsigned max);
+unsigned arch_msi_gsi_base(void);
+/* What KVM_IRQ_LINE calls the wired line `gsi`. */
+uint32_t arch_irq_line(unsigned gsi);
 
 /* KVM side: what the architecture needs in the VM before, and on, each vCPU. */
 int arch_vm_init(int kvm_fd, int vm_fd);
@@ -77,9 +88,10 @@ enum machine_event {
 	MACHINE_POWEROFF,
 	MACHINE_RESET,
 	MACHINE_CRASH_TRIPLE_FAULT,
-	MACHINE_CRASH_PANIC,   /* pvpanic: panicked; the guest may go on to kdump or reboot */
-	MACHINE_DEBUG_EXIT,    /* status */
-	MACHINE_HOST_FAULT,    /* KVM could not go on; status: errno */
+	MACHINE_CRASH_KVM,   /* KVM could not go on with what the guest did */
+	MACHINE_CRASH_PANIC, /* pvpanic: panicked; the guest may go on to kdump or reboot */
+	MACHINE_DEBUG_EXIT,  /* status */
+	MACHINE_HOST_FAULT,  /* KVM could not go on; status: errno */
 };
 
 /* The architecture's own devices: serial port, RTC, power control, pvpanic, debug exit. */
@@ -88,6 +100,7 @@ struct arch_devices_params {
 	struct platform *plat;
 	struct loop *loop;
 	struct chardev *console;
+	struct pci_host *pci;
 	unsigned cpus;
 	/* Any thread; returns at once. status: see machine_event. */
 	void (*event)(void *arg, enum machine_event ev, int status);

@@ -9,9 +9,9 @@
  *    guest ◀─ receive ring ◀── NIC ◀── port->ops->rx_*() ───── carrier ◀─ TAP, other ports …
  *
  * Threads. send(), rx_ready(), start() and stop() are called on the NIC's own loop only. The
- * receive side of a port may be driven by several threads (several senders, an uplink): whoever does
- * so brackets it with rx_begin() and rx_end(), which take and release the port's one receive lock.
- * Nobody holds the receive lock of two ports at a time.
+ * receive side of a port may be driven by several threads (several senders, an uplink): whoever
+ * does so brackets it with rx_begin() and rx_end(), which take and release the port's one receive
+ * lock. Nobody holds the receive lock of two ports at a time.
  */
 #ifndef BASE_CARRIER_H
 #define BASE_CARRIER_H
@@ -23,12 +23,12 @@
 
 #include "base/types.h"
 
-#define FRAME_HEAD_BYTES 18     /* Ethernet header and one VLAN tag */
-#define FRAME_MIN_BYTES 14      /* shorter than an Ethernet header: no frame */
-#define FRAME_MAX_BYTES 65549   /* 64 KiB of GSO payload and its headers: 65535 + 14 */
-#define FRAME_MAX_IOV 130       /* segments of one frame */
-#define VNET_HDR_BYTES 12       /* struct virtio_net_hdr_v1 */
-#define ETH_ADDR_BYTES 6
+#define FRAME_HEAD_BYTES 18    /* Ethernet header and one VLAN tag */
+#define FRAME_MIN_BYTES	 14    /* shorter than an Ethernet header: no frame */
+#define FRAME_MAX_BYTES	 65549 /* 64 KiB of GSO payload and its headers: 65535 + 14 */
+#define FRAME_MAX_IOV	 130   /* segments of one frame */
+#define VNET_HDR_BYTES	 12    /* struct virtio_net_hdr_v1 */
+#define ETH_ADDR_BYTES	 6
 
 /*
  * A frame on its way out. `hdr` and `head` are private copies that the NIC has checked: decide on
@@ -36,10 +36,10 @@
  */
 struct frame {
 	struct virtio_net_hdr_v1 hdr; /* checked: offsets lie within len, gso fields are sane */
-	uint32_t len;                 /* of the whole frame, head included, hdr not */
-	uint32_t head_len;            /* min(len, FRAME_HEAD_BYTES) */
+	uint32_t len;		      /* of the whole frame, head included, hdr not */
+	uint32_t head_len;	      /* min(len, FRAME_HEAD_BYTES) */
 	uint8_t head[FRAME_HEAD_BYTES];
-	unsigned iovcnt;              /* len - head_len bytes in all */
+	unsigned iovcnt; /* len - head_len bytes in all */
 	struct iovec iov[FRAME_MAX_IOV];
 };
 
@@ -50,14 +50,15 @@ struct carrier_ops {
 	/* Carry one frame. 0: done (delivered, or dropped and counted): its buffers are the guest's
 	 * again. -EAGAIN: not now; keep it, and every later one, until port->ops->tx_resume(). */
 	int (*send)(struct carrier *c, const struct frame *f);
-	/* The NIC has taken all it wants for now: flush what was batched (one interrupt per batch). */
+	/* The NIC has taken all it wants for now: flush what was batched (one interrupt per batch).
+	 */
 	void (*send_end)(struct carrier *c);
 	/* The guest has made receive buffers available (or the port has just been started). */
 	void (*rx_ready)(struct carrier *c);
 	/* Go on: deliver received frames to `port`. */
 	int (*start)(struct carrier *c);
-	/* Quiesce: after return the carrier touches neither the port's receive side nor any buffer of
-	 * its guest, and holds no frame that it took from it. Idempotent. */
+	/* Quiesce: after return the carrier touches neither the port's receive side nor any buffer
+	 * of its guest, and holds no frame that it took from it. Idempotent. */
 	void (*stop)(struct carrier *c);
 	/* Offloads that the guest's driver can take (VIRTIO_NET_F_GUEST_*), negotiated: the carrier
 	 * must not deliver frames that need others. */
@@ -82,8 +83,9 @@ struct port_ops {
 	/* Gets buffers for one frame, at least `want` bytes together if the ring has them: fills
 	 * iov[0 .. *iovcnt) (in: room; out: used) and returns their bytes, which may be less than
 	 * `want` (not enough buffers now) or more. A further call before commit extends the same
-	 * frame: it fills iov with the additional segments only. 0: none. -EPROTO: the guest broke a
-	 * rule, the port is dead until reset. The vnet header has its own place, outside of iov. */
+	 * frame: it fills iov with the additional segments only. 0: none. -EPROTO: the guest broke
+	 * a rule, the port is dead until reset. The vnet header has its own place, outside of iov.
+	 */
 	ssize_t (*rx_reserve)(struct port *p, size_t want, struct iovec *iov, unsigned *iovcnt);
 	/* The frame of len bytes is in place: stage it for the driver, with this header. Surplus
 	 * buffers go back to the ring. */

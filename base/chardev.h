@@ -11,10 +11,11 @@
  * vmm/console.c implements it. */
 struct chardev;
 struct chardev_ops {
-	/* Guest output; never blocks, takes everything (what cannot be kept is dropped and counted).
-	 * Any thread. */
+	/* Guest output; never blocks, takes everything (what cannot be kept is dropped and
+	 * counted). Any thread. */
 	void (*write)(struct chardev *c, const void *data, size_t len);
-	/* Guest input waits until the front end has room: returns bytes taken into buf. On the loop. */
+	/* Guest input waits until the front end has room: returns bytes taken into buf. On the
+	 * loop. */
 	size_t (*read)(struct chardev *c, void *buf, size_t len);
 };
 struct chardev {

@@ -32,7 +32,7 @@ struct gmem {
 	unsigned nr_regions;
 	struct gmem_region region[GMEM_MAX_REGIONS];
 	uint64_t size_bytes; /* sum over the regions */
-	uint8_t *map;        /* all regions lie in one mapping, one behind the other */
+	uint8_t *map;	     /* all regions lie in one mapping, one behind the other */
 	uint64_t map_bytes;
 	uint64_t page_bytes; /* of the backing: 4 KiB, 2 MiB or 1 GiB */
 };
@@ -57,7 +57,8 @@ int gmem_create(struct gmem *m, const char *name, const struct gmem_layout *layo
 		unsigned nr_regions, unsigned flags);
 void gmem_destroy(struct gmem *m);
 
-/* Host address of [gpa, gpa + len), or NULL if any byte of it lies outside of one region. len > 0. */
+/* Host address of [gpa, gpa + len), or NULL if any byte of it lies outside of one region. len > 0.
+ */
 void *gmem_ptr(const struct gmem *m, gpa_t gpa, uint64_t len);
 
 /* Copies; -EFAULT if any byte lies outside of guest memory (then nothing was copied). */

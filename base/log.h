@@ -23,18 +23,19 @@ void log_vmsg(enum log_level level, const char *who, const char *fmt, va_list ap
 	__attribute__((format(printf, 3, 0)));
 
 #define log_error(who, ...) log_msg(LOG_ERROR, who, __VA_ARGS__)
-#define log_warn(who, ...) log_msg(LOG_WARN, who, __VA_ARGS__)
-#define log_info(who, ...) log_msg(LOG_INFO, who, __VA_ARGS__)
-#define log_debug(who, ...)                                                                        \
-	do {                                                                                       \
-		if (log_enabled(LOG_DEBUG))                                                        \
-			log_msg(LOG_DEBUG, who, __VA_ARGS__);                                      \
+#define log_warn(who, ...)  log_msg(LOG_WARN, who, __VA_ARGS__)
+#define log_info(who, ...)  log_msg(LOG_INFO, who, __VA_ARGS__)
+#define log_debug(who, ...)                                   \
+	do {                                                  \
+		if (log_enabled(LOG_DEBUG))                   \
+			log_msg(LOG_DEBUG, who, __VA_ARGS__); \
 	} while (0)
 
 /*
  * A limit for what a guest can provoke: at most `burst` lines per `interval_ms`; the rest is
  * counted, and the count is logged with the next line that passes. Zero-initialise for the default
- * of 5 lines per second. Belongs to the device or guest whose lines it limits; any thread may use it.
+ * of 5 lines per second. Belongs to the device or guest whose lines it limits; any thread may use
+ * it.
  */
 struct log_limit {
 	_Atomic uint64_t window_start_ns;

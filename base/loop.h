@@ -56,7 +56,7 @@ int loop_init(struct loop *l, const char *name);
 void loop_fini(struct loop *l); /* not running, all handlers deleted */
 
 int loop_start(struct loop *l); /* a thread of its own */
-void loop_run(struct loop *l);  /* serve on the calling thread until loop_quit() */
+void loop_run(struct loop *l);	/* serve on the calling thread until loop_quit() */
 void loop_quit(struct loop *l); /* any thread; loop_run() returns soon after */
 void loop_stop(struct loop *l); /* quit and join; work still queued is run first */
 

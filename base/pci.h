@@ -15,10 +15,10 @@
 #include "base/platform.h"
 #include "base/types.h"
 
-#define PCI_MAX_FN 32    /* devices on the bus; function 0 of each */
-#define PCI_NR_BARS 6
+#define PCI_MAX_FN    32 /* devices on the bus; function 0 of each */
+#define PCI_NR_BARS   6
 #define PCI_CFG_BYTES 256
-#define PCI_MAX_MSIX 64
+#define PCI_MAX_MSIX  64
 
 struct pci_fn;
 struct pci_host;
@@ -41,7 +41,8 @@ struct pci_bar {
 
 struct pci_fn_ops {
 	/* The BAR has become visible at region.base (mapped) or is about to vanish from there: the
-	 * place to move doorbells. Called with the host's lock held, on a vCPU thread. May be NULL. */
+	 * place to move doorbells. Called with the host's lock held, on a vCPU thread. May be NULL.
+	 */
 	void (*bar_mapped)(struct pci_fn *fn, unsigned bar, bool mapped);
 	/* Configuration accesses to [hook_base, hook_base + hook_bytes) go to these instead of the
 	 * array (virtio's VIRTIO_PCI_CAP_PCI_CFG window). Called without the host's lock. */
@@ -64,8 +65,8 @@ struct pci_fn {
 	unsigned devfn;
 	uint8_t cfg[PCI_CFG_BYTES];
 	uint8_t wmask[PCI_CFG_BYTES]; /* bits that the guest may write */
-	unsigned next_cap;            /* next free offset for a capability */
-	unsigned last_cap;            /* offset of the last capability in the list, 0 if none */
+	unsigned next_cap;	      /* next free offset for a capability */
+	unsigned last_cap;	      /* offset of the last capability in the list, 0 if none */
 	unsigned hook_base, hook_bytes;
 	struct pci_bar bar[PCI_NR_BARS];
 	/* INTx */
@@ -81,17 +82,17 @@ struct pci_fn {
 /* Where things lie; the architecture fills it in. */
 struct pci_layout {
 	gpa_t ecam_base;
-	uint64_t ecam_bytes;            /* 1 MiB a bus */
+	uint64_t ecam_bytes;		/* 1 MiB a bus */
 	uint64_t mmio_base, mmio_bytes; /* window for memory BARs */
-	uint64_t io_base, io_bytes;     /* window for I/O BARs; 0 bytes: none */
-	unsigned intx_gsi[8];           /* device d, pin A uses intx_gsi[d % 8] */
-	bool conf1;                     /* answer 0xcf8/0xcfc too */
+	uint64_t io_base, io_bytes;	/* window for I/O BARs; 0 bytes: none */
+	unsigned intx_gsi[8];		/* device d, pin A uses intx_gsi[d % 8] */
+	bool conf1;			/* answer 0xcf8/0xcfc too */
 };
 
 struct pci_host {
 	struct platform *plat;
 	struct pci_layout layout;
-	pthread_mutex_t lock;      /* configuration space of every function */
+	pthread_mutex_t lock;	   /* configuration space of every function */
 	pthread_mutex_t intx_lock; /* levels of shared lines */
 	struct pci_fn *fn[PCI_MAX_FN];
 	struct bus_region ecam, conf_addr, conf_data;
@@ -112,8 +113,8 @@ int pci_add_cap(struct pci_fn *fn, uint8_t id, unsigned len);
 /* size_bytes: a power of two, at least 16 (memory) or 4 (I/O). MEM64 takes two BAR numbers. */
 int pci_set_bar(struct pci_fn *fn, unsigned bar, enum pci_bar_kind kind, uint64_t size_bytes,
 		const struct bus_ops *ops, void *opaque);
-/* MSI-X with `nr` vectors whose table and PBA lie in `bar` (which the device has declared, and whose
- * bus_ops forwards [table, table + 16 nr) and [pba, …) to pci_msix_bar_read/write). Makes an
+/* MSI-X with `nr` vectors whose table and PBA lie in `bar` (which the device has declared, and
+ * whose bus_ops forwards [table, table + 16 nr) and [pba, …) to pci_msix_bar_read/write). Makes an
  * eventfd per vector. Errors: -ENOSPC, errno of eventfd. */
 int pci_msix_init(struct pci_fn *fn, unsigned nr, unsigned bar, unsigned table_offset,
 		  unsigned pba_offset);

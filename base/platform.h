@@ -19,11 +19,11 @@ struct platform;
 
 /* One message-signalled interrupt: writing 1 to `efd` delivers (address, data) to the guest. */
 struct msi_route {
-	int efd;           /* owned by the device; set before msi_set() */
-	uint64_t address;  /* as the guest programmed them; the guest can write any value */
+	int efd;	  /* owned by the device; set before msi_set() */
+	uint64_t address; /* as the guest programmed them; the guest can write any value */
 	uint32_t data;
-	uint32_t devid;    /* requester id (PCI: bus, device, function); ITS needs it */
-	int gsi;           /* private to the implementation; -1 while not routed */
+	uint32_t devid; /* requester id (PCI: bus, device, function); ITS needs it */
+	int gsi;	/* private to the implementation; -1 while not routed */
 };
 
 struct platform_ops {
@@ -37,8 +37,8 @@ struct platform_ops {
 	int (*msi_set)(struct platform *p, struct msi_route *r);
 	void (*msi_clear)(struct platform *p, struct msi_route *r);
 
-	/* A guest write of any value to [gpa, gpa + len) makes efd readable and costs no exit to user
-	 * space; len 0 matches every width. Errors: errno of KVM. */
+	/* A guest write of any value to [gpa, gpa + len) makes efd readable and costs no exit to
+	 * user space; len 0 matches every width. Errors: errno of KVM. */
 	int (*doorbell_add)(struct platform *p, gpa_t gpa, unsigned len, int efd);
 	void (*doorbell_del)(struct platform *p, gpa_t gpa, unsigned len, int efd);
 };

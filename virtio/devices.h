@@ -27,8 +27,8 @@ struct virtio_blk_params {
 	bool readonly;
 	const char *id; /* for GET_ID; at most 20 bytes count */
 };
-/* Opens the file, and locks it (flock) shared or exclusive, so that no two guests write to one disk.
- * Errors: errno of open; -EWOULDBLOCK: locked by another; -EINVAL: neither a file nor a block
+/* Opens the file, and locks it (flock) shared or exclusive, so that no two guests write to one
+ * disk. Errors: errno of open; -EWOULDBLOCK: locked by another; -EINVAL: neither a file nor a block
  * device, or not a multiple of 512 bytes. */
 int virtio_blk_create(struct virtio_blk **out, const char *name,
 		      const struct virtio_blk_params *params, struct loop *loop,

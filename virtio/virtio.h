@@ -37,10 +37,11 @@ struct virtio_dev_ops {
 	void (*stop)(struct virtio_dev *dev);
 	/* The driver rang the doorbell of queue q (or may have; spurious calls are allowed). */
 	void (*kick)(struct virtio_dev *dev, unsigned q);
-	/* Device configuration space, [offset, offset + len), little-endian; len 1, 2, 4 or 8. Out of
-	 * range: reads give zeros, writes are ignored. Either may be NULL. */
+	/* Device configuration space, [offset, offset + len), little-endian; len 1, 2, 4 or 8. Out
+	 * of range: reads give zeros, writes are ignored. Either may be NULL. */
 	void (*config_read)(struct virtio_dev *dev, unsigned offset, void *data, unsigned len);
-	void (*config_write)(struct virtio_dev *dev, unsigned offset, const void *data, unsigned len);
+	void (*config_write)(struct virtio_dev *dev, unsigned offset, const void *data,
+			     unsigned len);
 };
 
 /* What a transport does for a device. Called on the device's loop, or (notify_queue of a receive
@@ -51,10 +52,10 @@ struct virtio_transport_ops {
 };
 
 struct virtio_dev {
-	const char *name;     /* "alpha.eth0": for log lines */
-	uint16_t device_id;   /* VIRTIO_ID_* */
-	uint64_t offered;     /* feature bits; VERSION_1, INDIRECT_DESC and EVENT_IDX are added by
-			       * virtio_dev_init() */
+	const char *name;   /* "alpha.eth0": for log lines */
+	uint16_t device_id; /* VIRTIO_ID_* */
+	uint64_t offered;   /* feature bits; VERSION_1, INDIRECT_DESC and EVENT_IDX are added by
+			     * virtio_dev_init() */
 	const struct virtio_dev_ops *ops;
 	struct loop *loop;
 	struct platform *plat;
@@ -63,18 +64,18 @@ struct virtio_dev {
 
 	/* private to virtio.c and the transports */
 	const struct virtio_transport_ops *transport;
-	uint64_t acked;          /* what the driver has accepted */
+	uint64_t acked; /* what the driver has accepted */
 	uint8_t status;
-	bool live;               /* DRIVER_OK and not NEEDS_RESET */
+	bool live; /* DRIVER_OK and not NEEDS_RESET */
 	_Atomic uint32_t config_generation;
-	uint32_t guest_faults;   /* rules broken since the machine started */
+	uint32_t guest_faults; /* rules broken since the machine started */
 	_Atomic uint64_t interrupts, doorbells;
 	struct log_limit fault_log;
 };
 
 /* queue_sizes: the maximum of each queue, powers of two up to VIRTQ_MAX_SIZE. */
-void virtio_dev_init(struct virtio_dev *dev, const char *name, uint16_t device_id,
-		     uint64_t offered, const uint16_t *queue_sizes, unsigned nr_queues,
+void virtio_dev_init(struct virtio_dev *dev, const char *name, uint16_t device_id, uint64_t offered,
+		     const uint16_t *queue_sizes, unsigned nr_queues,
 		     const struct virtio_dev_ops *ops, struct loop *loop, struct platform *plat);
 
 static inline bool virtio_has(const struct virtio_dev *dev, unsigned feature_bit)

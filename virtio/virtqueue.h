@@ -28,9 +28,9 @@ struct virtq_used;
 
 /* One buffer as the driver made it available: device-readable segments first, then writable. */
 struct virtq_chain {
-	uint16_t head;  /* id for the used ring */
+	uint16_t head;	 /* id for the used ring */
 	uint16_t nr_out; /* iov[0 .. nr_out): the device reads */
-	uint16_t nr_in;  /* iov[nr_out .. nr_out + nr_in): the device writes */
+	uint16_t nr_in;	 /* iov[nr_out .. nr_out + nr_in): the device writes */
 	uint32_t out_bytes, in_bytes;
 	struct iovec iov[VIRTQ_MAX_SEGS];
 };
@@ -48,12 +48,12 @@ struct virtq {
 	struct virtq_used *used;   /* guest memory */
 	bool enabled, broken;
 	bool event_idx, indirect; /* negotiated */
-	uint16_t last_avail;      /* next available entry to take */
-	uint16_t used_idx;        /* next used entry to write */
+	uint16_t last_avail;	  /* next available entry to take */
+	uint16_t used_idx;	  /* next used entry to write */
 	uint16_t published_used;  /* used->idx as the driver sees it */
 	uint16_t signalled_used;  /* used index at the last interrupt; for EVENT_IDX */
 	bool signalled_valid;
-	const char *why_broken;   /* a constant string, for one log line */
+	const char *why_broken; /* a constant string, for one log line */
 };
 
 /* Everything off and forgotten, max_size kept: what device reset does to a queue. */
@@ -63,7 +63,8 @@ void virtq_reset(struct virtq *vq, uint16_t max_size);
  * memory, and starts the queue. Errors: -EINVAL, -EFAULT; the queue stays disabled. */
 int virtq_enable(struct virtq *vq, const struct gmem *mem, bool event_idx, bool indirect);
 
-/* Takes the next available chain. 1: taken; 0: none; -EPROTO: the queue is broken (now or before). */
+/* Takes the next available chain. 1: taken; 0: none; -EPROTO: the queue is broken (now or before).
+ */
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
 /* Gives back the last n chains taken and not yet pushed, newest first: they are available again. */
 void virtq_unpop(struct virtq *vq, unsigned n);
@@ -72,7 +73,8 @@ bool virtq_more(const struct virtq *vq);
 
 /* Stages a used entry: `head` was written with `written` bytes. The driver does not see it yet. */
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written);
-/* Publishes all staged entries at once (release). True if the driver wants an interrupt for them. */
+/* Publishes all staged entries at once (release). True if the driver wants an interrupt for them.
+ */
 bool virtq_publish(struct virtq *vq);
 
 /* Ask the driver not to / to ring the doorbell. virtq_enable_doorbell() returns true if something

@@ -11,10 +11,10 @@
 
 #include "base/types.h"
 
-#define CONFIG_NAME_MAX 31  /* of a net, a guest, a NIC or disk behind its dot */
-#define CONFIG_MAX_CPUS 64
+#define CONFIG_NAME_MAX	   31 /* of a net, a guest, a NIC or disk behind its dot */
+#define CONFIG_MAX_CPUS	   64
 #define CONFIG_MAX_MODULES 8
-#define CONFIG_LINE_MAX 8192
+#define CONFIG_LINE_MAX	   8192
 
 enum uplink_kind { UPLINK_NONE, UPLINK_TAP, UPLINK_BRIDGE };
 enum crosstalk_mode { CROSSTALK_OFF, CROSSTALK_DYNAMIC, CROSSTALK_STATIC };
@@ -33,9 +33,9 @@ enum hugepages_mode { HUGEPAGES_NO, HUGEPAGES_2M, HUGEPAGES_1G };
 
 struct net_config {
 	char *name;
-	unsigned line;       /* of the section header, for messages */
+	unsigned line; /* of the section header, for messages */
 	enum uplink_kind uplink;
-	char *uplink_name;   /* the TAP or the bridge */
+	char *uplink_name; /* the TAP or the bridge */
 	enum crosstalk_mode crosstalk;
 	enum sharing_mode sharing;
 };
@@ -48,16 +48,16 @@ struct module_config {
 struct guest_config {
 	char *name;
 	unsigned line;
-	char *kernel;        /* paths are absolute, or relative to the working directory */
-	char *initrd;        /* NULL if none */
-	char *cmdline;       /* "" if none */
+	char *kernel;  /* paths are absolute, or relative to the working directory */
+	char *initrd;  /* NULL if none */
+	char *cmdline; /* "" if none */
 	struct module_config module[CONFIG_MAX_MODULES]; /* Multiboot modules */
 	unsigned nr_modules;
 	uint64_t memory_bytes;
 	unsigned cpus;
-	struct console_config console;        /* the serial port */
+	struct console_config console;	      /* the serial port */
 	struct console_config virtio_console; /* hvc0; CONSOLE_NONE: no such device */
-	char *domain;        /* "" if none: shares with nobody */
+	char *domain;			      /* "" if none: shares with nobody */
 	enum transport_kind transport;
 	enum hugepages_mode hugepages;
 	bool prealloc;
@@ -66,15 +66,15 @@ struct guest_config {
 };
 
 struct nic_config {
-	unsigned guest;      /* index */
-	unsigned net;        /* index */
-	char *name;          /* "eth0" */
-	char *full_name;     /* "alpha.eth0" */
+	unsigned guest;	 /* index */
+	unsigned net;	 /* index */
+	char *name;	 /* "eth0" */
+	char *full_name; /* "alpha.eth0" */
 	unsigned line;
 	uint8_t mac[6];
 	bool mac_given;
 	enum nic_model model;
-	int peer;            /* index of the NIC coupled with it, -1 if none */
+	int peer; /* index of the NIC coupled with it, -1 if none */
 };
 
 struct disk_config {
@@ -82,13 +82,13 @@ struct disk_config {
 	char *name, *full_name;
 	unsigned line;
 	char *path;
-	char *id;            /* for GET_ID; default: full_name */
+	char *id; /* for GET_ID; default: full_name */
 	bool readonly;
 };
 
 struct lab_config {
-	char *path;          /* of the vm.ini */
-	char *name;          /* of the lab: [lab] name =, default: file name without extension */
+	char *path; /* of the vm.ini */
+	char *name; /* of the lab: [lab] name =, default: file name without extension */
 	struct net_config *net;
 	unsigned nr_nets;
 	struct guest_config *guest;
@@ -116,7 +116,8 @@ uint64_t config_host_memory_bytes(void);
 int config_parse_size(const char *text, uint64_t *bytes);
 /* "52:54:00:00:00:01"; unicast, not all zero. -EINVAL. */
 int config_parse_mac(const char *text, uint8_t mac[6]);
-/* A locally administered unicast address that depends on the two names only (52:54:00 and 24 bits). */
+/* A locally administered unicast address that depends on the two names only (52:54:00 and 24 bits).
+ */
 void config_derive_mac(const char *lab, const char *nic_full_name, uint8_t mac[6]);
 
 #endif

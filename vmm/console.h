@@ -22,16 +22,16 @@ struct console_terminal;
 
 /* out_fd, in_fd: usually 1 and 0. nr_users: how many chardevs will use it. end: called (on the loop
  * of the interactive chardev) when the user types Ctrl-A x. Errors: -ENOMEM, errno of termios. */
-int console_terminal_create(struct console_terminal **out, int in_fd, int out_fd,
-			    unsigned nr_users, void (*end)(void *arg), void *arg);
+int console_terminal_create(struct console_terminal **out, int in_fd, int out_fd, unsigned nr_users,
+			    void (*end)(void *arg), void *arg);
 void console_terminal_destroy(struct console_terminal *t);
 /* Puts the terminal back as it was; async-signal-safe; idempotent. */
 void console_terminal_restore(struct console_terminal *t);
 
-/* Makes the chardev that `cfg` asks for. guest: its name, for prefixes and log lines. A pty's path is
- * logged. A file is created or truncated. A UNIX socket is listened on, for one client at a time, and
- * its path removed at the end; a stale one (nobody listens) is replaced, a live one is -EADDRINUSE.
- * CONSOLE_NONE gives a chardev that drops output. The chardev outlives machine resets.
+/* Makes the chardev that `cfg` asks for. guest: its name, for prefixes and log lines. A pty's path
+ * is logged. A file is created or truncated. A UNIX socket is listened on, for one client at a
+ * time, and its path removed at the end; a stale one (nobody listens) is replaced, a live one is
+ * -EADDRINUSE. CONSOLE_NONE gives a chardev that drops output. The chardev outlives machine resets.
  * Errors: errno of open, openpty, bind. */
 int console_open(struct chardev **out, const struct console_config *cfg, const char *guest,
 		 struct console_terminal *term, struct loop *loop);

@@ -1,6 +1,6 @@
 /*
- * Host side of the nets: TAP devices and bridges, made with `ip -batch` and removed afterwards, only
- * what this process made.
+ * Host side of the nets: TAP devices and bridges, made with `ip -batch` and removed afterwards,
+ * only what this process made.
  *
  * A record of what was made is kept in a run directory (/run/xvmm or $XDG_RUNTIME_DIR/xvmm), locked
  * (flock) by the process that lives; the next run removes what a killed one left behind.
