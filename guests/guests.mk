@@ -11,7 +11,7 @@ ifeq ($(ARCH),x86)
 GUEST_DIR   := guests/kernels
 GUEST_OUT   := $(BUILD)/guests
 GUEST_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
-	-Wno-unused-parameter $(if $(WERROR),-Werror) -ffreestanding -fno-stack-protector -fno-pic \
+	-Wno-unused-parameter -Wno-missing-field-initializers $(if $(WERROR),-Werror) -ffreestanding -fno-stack-protector -fno-pic \
 	-fno-pie -fcf-protection=none -fno-asynchronous-unwind-tables -mgeneral-regs-only \
 	-mno-red-zone -fno-tree-loop-distribute-patterns -fno-strict-aliasing -I$(GUEST_DIR) -MMD -MP
 GUEST_LDFLAGS := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack \
