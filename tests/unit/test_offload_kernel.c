@@ -32,19 +32,19 @@ static const struct shape {
 	unsigned options, payload;
 	uint16_t mss;
 } shapes[] = {
-	{false, false, true, IPPROTO_TCP, ACK, 0, 5000, 1400},
-	{false, false, true, IPPROTO_TCP, ACK | PSH | FIN, 12, 60000, 1448},
-	{false, false, true, IPPROTO_TCP, ACK | PSH | CWR, 12, 4001, 1333},
-	{false, false, true, IPPROTO_TCP, ACK | PSH, 40, 2000, 536},
-	{true, false, true, IPPROTO_TCP, ACK | PSH | FIN, 12, 60000, 1428},
-	{true, false, true, IPPROTO_TCP, ACK | CWR, 0, 3001, 1001},
-	{false, true, true, IPPROTO_TCP, ACK | PSH, 12, 9000, 1400},
-	{true, true, true, IPPROTO_TCP, ACK | PSH, 12, 9000, 1400},
-	{false, false, false, IPPROTO_TCP, ACK | PSH, 12, 777, 0},
-	{true, false, false, IPPROTO_TCP, ACK | PSH, 0, 1, 0},
-	{false, false, false, IPPROTO_UDP, 0, 0, 1001, 0},
-	{true, false, false, IPPROTO_UDP, 0, 0, 1000, 0},
-	{false, true, false, IPPROTO_UDP, 0, 0, 3, 0},
+	{ false, false, true, IPPROTO_TCP, ACK, 0, 5000, 1400 },
+	{ false, false, true, IPPROTO_TCP, ACK | PSH | FIN, 12, 60000, 1448 },
+	{ false, false, true, IPPROTO_TCP, ACK | PSH | CWR, 12, 4001, 1333 },
+	{ false, false, true, IPPROTO_TCP, ACK | PSH, 40, 2000, 536 },
+	{ true, false, true, IPPROTO_TCP, ACK | PSH | FIN, 12, 60000, 1428 },
+	{ true, false, true, IPPROTO_TCP, ACK | CWR, 0, 3001, 1001 },
+	{ false, true, true, IPPROTO_TCP, ACK | PSH, 12, 9000, 1400 },
+	{ true, true, true, IPPROTO_TCP, ACK | PSH, 12, 9000, 1400 },
+	{ false, false, false, IPPROTO_TCP, ACK | PSH, 12, 777, 0 },
+	{ true, false, false, IPPROTO_TCP, ACK | PSH, 0, 1, 0 },
+	{ false, false, false, IPPROTO_UDP, 0, 0, 1001, 0 },
+	{ true, false, false, IPPROTO_UDP, 0, 0, 1000, 0 },
+	{ false, true, false, IPPROTO_UDP, 0, 0, 3, 0 },
 };
 
 /* A namespace with a bridge between two TAPs, or the name of what is missing. */
@@ -86,7 +86,7 @@ static void build(const struct shape *s)
 	uint16_t sum;
 
 	memset(buf, 0, head);
-	memcpy(buf, (uint8_t[]){0x52, 0x54, 0, 0, 0, 2, 0x52, 0x54, 0, 0, 0, 1}, 12);
+	memcpy(buf, (uint8_t[]){ 0x52, 0x54, 0, 0, 0, 2, 0x52, 0x54, 0, 0, 0, 1 }, 12);
 	if (s->vlan) {
 		put16(buf + 12, 0x8100);
 		put16(buf + 14, 42);
@@ -97,7 +97,7 @@ static void build(const struct shape *s)
 		put16(ip + 4, len - l3 - 40);
 		ip[6] = s->proto;
 		ip[7] = 64;
-		memcpy(ip + 8, (uint8_t[32]){0xfd, [15] = 1, [16] = 0xfd, [31] = 2}, 32);
+		memcpy(ip + 8, (uint8_t[32]){ 0xfd, [15] = 1, [16] = 0xfd, [31] = 2 }, 32);
 		pseudo = csum_bytes(pseudo, false, ip + 8, 32);
 	} else {
 		ip[0] = 0x45;
@@ -106,7 +106,7 @@ static void build(const struct shape *s)
 		put16(ip + 6, 0x4000);
 		ip[8] = 64;
 		ip[9] = s->proto;
-		memcpy(ip + 12, (uint8_t[]){10, 0, 0, 1, 10, 0, 0, 2}, 8);
+		memcpy(ip + 12, (uint8_t[]){ 10, 0, 0, 1, 10, 0, 0, 2 }, 8);
 		sum = (uint16_t)~csum_fold(csum_bytes(0, false, ip, 20));
 		memcpy(ip + 10, &sum, 2);
 		pseudo = csum_bytes(pseudo, false, ip + 12, 8);
@@ -128,28 +128,27 @@ static void build(const struct shape *s)
 	for (unsigned i = 0; i < s->payload; i++)
 		buf[head + i] = (uint8_t)(i * 31 + (i >> 8) * 7);
 
-	frame.hdr = (struct virtio_net_hdr_v1){.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-					       .csum_start = (uint16_t)l4,
-					       .csum_offset = tcp ? 16 : 6,
-					       .hdr_len = (uint16_t)head};
+	frame.hdr = (struct virtio_net_hdr_v1){ .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+						.csum_start = (uint16_t)l4,
+						.csum_offset = tcp ? 16 : 6,
+						.hdr_len = (uint16_t)head };
 	if (s->gso) {
 		frame.hdr.gso_size = s->mss;
-		frame.hdr.gso_type =
-			s->v6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+		frame.hdr.gso_type = s->v6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
 		if (s->flags & CWR)
 			frame.hdr.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
 	}
 	frame.len = len;
 	frame.head_len = FRAME_HEAD_BYTES;
 	memcpy(frame.head, buf, FRAME_HEAD_BYTES);
-	frame.iov[0] = (struct iovec){buf + FRAME_HEAD_BYTES, len - FRAME_HEAD_BYTES};
+	frame.iov[0] = (struct iovec){ buf + FRAME_HEAD_BYTES, len - FRAME_HEAD_BYTES };
 	frame.iovcnt = 1;
 }
 
 /* The next frame that the kernel made of it; skips what it says of its own. */
 static size_t read_theirs(void)
 {
-	struct pollfd p = {.fd = out_fd, .events = POLLIN};
+	struct pollfd p = { .fd = out_fd, .events = POLLIN };
 
 	for (;;) {
 		ssize_t n;
@@ -168,11 +167,11 @@ START_TEST(same_as_the_kernel)
 	unsigned n = 0;
 
 	build(&shapes[_i]);
-	iov[0] = (struct iovec){&frame.hdr, sizeof(frame.hdr)};
-	iov[1] = (struct iovec){buf, frame.len};
+	iov[0] = (struct iovec){ &frame.hdr, sizeof(frame.hdr) };
+	iov[1] = (struct iovec){ buf, frame.len };
 	/* The bridge's ports need a moment until they forward. */
 	for (unsigned ms = 0; ms < 3000; ms += 20) {
-		struct pollfd p = {.fd = out_fd, .events = POLLIN};
+		struct pollfd p = { .fd = out_fd, .events = POLLIN };
 
 		ck_assert_int_eq(writev(in_fd, iov, 2), (ssize_t)frame.len + VNET_HDR_BYTES);
 		if (poll(&p, 1, 20) == 1)
@@ -193,9 +192,8 @@ START_TEST(same_as_the_kernel)
 		ck_assert_uint_eq(off.hdr.flags, 0);
 		n++;
 	}
-	ck_assert_uint_eq(n, shapes[_i].gso ? (shapes[_i].payload + shapes[_i].mss - 1) /
-							shapes[_i].mss
-					    : 1);
+	ck_assert_uint_eq(
+		n, shapes[_i].gso ? (shapes[_i].payload + shapes[_i].mss - 1) / shapes[_i].mss : 1);
 }
 END_TEST
 
