@@ -510,6 +510,37 @@ START_TEST(rx_batch_is_one_interrupt)
 }
 END_TEST
 
+START_TEST(rx_surplus_goes_back)
+{
+	struct port *p = nic.port;
+	struct iovec iov[FRAME_MAX_IOV];
+	unsigned cnt = FRAME_MAX_IOV;
+
+	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
+	for (unsigned i = 0; i < 8; i++)
+		mock_nic_rx_add(&nic, 212, 2);
+	mock_frame_fill(frame, 300, 1, 2, 1);
+	ck_assert(p->ops->rx_begin(p));
+	ck_assert_int_ge(p->ops->rx_reserve(p, 1500, iov, &cnt), 1500);
+	memcpy(iov[0].iov_base, frame, 60);
+	p->ops->rx_commit(p, &plain, 60);
+	p->ops->rx_end(p);
+	ck_assert(mock_nic_rx(&nic, &got));
+	ck_assert_uint_eq(got.hdr.num_buffers, 1);
+	/* Seven are left, in their order. */
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(mock_deliver(p, &plain, frame, 300), 0);
+		ck_assert(mock_nic_rx(&nic, &got));
+		ck_assert_uint_eq(got.hdr.num_buffers, 2);
+		ck_assert_mem_eq(got.data, frame, 300);
+	}
+	ck_assert_int_eq(mock_deliver(p, &plain, frame, 300), -ENOBUFS);
+	ck_assert_int_eq(mock_deliver(p, &plain, frame, 200), 0);
+	ck_assert(mock_nic_rx(&nic, &got));
+	ck_assert_mem_eq(got.data, frame, 200);
+}
+END_TEST
+
 START_TEST(rx_little_room_for_segments)
 {
 	struct port *p = nic.port;
@@ -686,6 +717,7 @@ int main(void)
 	tcase_add_test(tc, rx_headers_as_negotiated);
 	tcase_add_test(tc, rx_full_ring_asks_for_the_doorbell);
 	tcase_add_test(tc, rx_batch_is_one_interrupt);
+	tcase_add_test(tc, rx_surplus_goes_back);
 	tcase_add_test(tc, rx_little_room_for_segments);
 	tcase_add_loop_test(tc, rx_faults_reach_the_loop, 0, 6);
 	tcase_add_test(tc, rx_fault_overtaken_by_reset);
