@@ -85,7 +85,7 @@ bool mock_nic_rx(struct mock_nic *n, struct mock_frame *f)
 	uint32_t id, len;
 	unsigned bufs;
 
-	if (!mock_ring_used(&n->drv.ring[0], &id, &len))
+	if (!n->drv.ring[0].mem || !mock_ring_used(&n->drv.ring[0], &id, &len))
 		return false;
 	ck_assert_uint_lt(id, 256);
 	ck_assert_uint_ge(len, VNET_HDR_BYTES);

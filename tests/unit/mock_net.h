@@ -5,6 +5,9 @@
 #ifndef TESTS_MOCK_NET_H
 #define TESTS_MOCK_NET_H
 
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+
 #include "base/iov.h"
 #include "base/vnet.h"
 #include "tests/unit/mock_driver.h"
