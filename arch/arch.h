@@ -16,6 +16,7 @@
 #include "base/platform.h"
 
 struct kvm_run;
+struct kvm_irq_routing_entry;
 
 #define ARCH_MAX_MODULES     8
 #define ARCH_MAX_VIRTIO_MMIO 16
@@ -64,6 +65,15 @@ void arch_virtio_mmio_slot(unsigned slot, gpa_t *base, unsigned *gsi);
 int arch_load_kernel(const struct gmem *mem, const struct arch_boot *boot, struct arch_entry *entry,
 		     char *why, size_t why_bytes);
 
+/*
+ * Routes of the wired interrupt lines, for KVM_SET_GSI_ROUTING. Returns how many of `max` entries
+ * it filled. GSIs from arch_msi_gsi_base() on are free for message-signalled interrupts.
+ */
+unsigned arch_irq_routes(struct kvm_irq_routing_entry *entry, unsigned max);
+unsigned arch_msi_gsi_base(void);
+/* What KVM_IRQ_LINE calls the wired line `gsi`. */
+uint32_t arch_irq_line(unsigned gsi);
+
 /* KVM side: what the architecture needs in the VM before, and on, each vCPU. */
 int arch_vm_init(int kvm_fd, int vm_fd);
 /* After the vCPUs have been created (arm64's GIC needs them). */
@@ -78,6 +88,7 @@ enum machine_event {
 	MACHINE_POWEROFF,
 	MACHINE_RESET,
 	MACHINE_CRASH_TRIPLE_FAULT,
+	MACHINE_CRASH_KVM,   /* KVM could not go on with what the guest did */
 	MACHINE_CRASH_PANIC, /* pvpanic: panicked; the guest may go on to kdump or reboot */
 	MACHINE_DEBUG_EXIT,  /* status */
 	MACHINE_HOST_FAULT,  /* KVM could not go on; status: errno */
@@ -89,6 +100,7 @@ struct arch_devices_params {
 	struct platform *plat;
 	struct loop *loop;
 	struct chardev *console;
+	struct pci_host *pci;
 	unsigned cpus;
 	/* Any thread; returns at once. status: see machine_event. */
 	void (*event)(void *arg, enum machine_event ev, int status);

@@ -414,12 +414,27 @@ static uint64_t conf_addr_read(struct bus_region *r, uint64_t offset, unsigned s
 	return v;
 }
 
+/* What answers an access to the address register that is not PCI's. */
+static struct bus_region *under_conf1(struct pci_host *h, uint64_t offset, unsigned size)
+{
+	struct bus_region *u = h->under_conf1;
+	uint64_t port = h->conf_addr.base + offset;
+
+	return u && port >= u->base && port - u->base + size <= u->size_bytes ? u : NULL;
+}
+
 static void conf_addr_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct pci_host *h = r->opaque;
+	struct bus_region *under;
 
-	if (size != 4)
+	if (size != 4) {
+		under = under_conf1(h, offset, size);
+		if (under)
+			under->ops->write(under, h->conf_addr.base + offset - under->base, value,
+					  size);
 		return;
+	}
 	pthread_mutex_lock(&h->lock);
 	h->conf1_address = (uint32_t)value & 0x80fffffcu;
 	pthread_mutex_unlock(&h->lock);

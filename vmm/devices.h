@@ -1,0 +1,34 @@
+/*
+ * The virtio devices of one machine, as vm.ini asks for them, on the transport that it asks for.
+ * Main thread only.
+ */
+#ifndef VMM_DEVICES_H
+#define VMM_DEVICES_H
+
+#include "vmm/machine.h"
+
+struct devices;
+
+struct devices_params {
+	const struct lab_config *cfg;
+	unsigned guest;
+	const struct nic_backend *nics;
+	struct loop *loop;
+	struct chardev *virtio_console;
+	struct platform *plat;
+	struct pci_host *pci;
+};
+
+/* How many virtio devices a guest has. */
+unsigned devices_count(const struct lab_config *cfg, unsigned guest);
+
+/* On error one line in why[] and -errno; nothing is left behind. */
+int devices_create(struct devices **out, const struct devices_params *params, char *why,
+		   size_t why_bytes);
+/* Starts the threads of devices that have their own (disks: a file can block). */
+int devices_start(struct devices *d);
+/* Every device stops serving, on its own loop; then the threads that devices_start() made end. */
+void devices_stop(struct devices *d);
+void devices_destroy(struct devices *d);
+
+#endif

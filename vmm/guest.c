@@ -1,0 +1,256 @@
+/*
+ * One guest: see guest.h. Main thread; on_event() comes from any and only leaves a note.
+ */
+#include "vmm/guest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+
+/* Five restarts of less than a second each are let through, then one a second. */
+#define QUICK_NS	 1000000000ull
+#define QUICK_MAX	 5
+#define RESTART_DELAY_NS 1000000000ull
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* Any thread. The first event counts: what a machine that is being stopped still says does not. */
+static void on_event(void *arg, enum machine_event ev, int status)
+{
+	struct guest *g = arg;
+
+	pthread_mutex_lock(&g->lock);
+	if (!g->event_pending) {
+		g->event_pending = true;
+		g->event = ev;
+		g->event_status = status;
+	}
+	pthread_mutex_unlock(&g->lock);
+	loop_post(g->main_loop, &g->event_work);
+}
+
+static void drop_machine(struct guest *g)
+{
+	if (!g->machine)
+		return;
+	machine_stop(g->machine);
+	machine_destroy(g->machine);
+	g->machine = NULL;
+	pthread_mutex_lock(&g->lock);
+	g->event_pending = false;
+	pthread_mutex_unlock(&g->lock);
+}
+
+static void end(struct guest *g)
+{
+	drop_machine(g);
+	loop_timer_cancel(&g->restart_timer);
+	g->state = GUEST_ENDED;
+	g->ended(g->ended_arg);
+}
+
+static void restart(struct guest *g)
+{
+	bool quick = now_ns() - g->started_ns < QUICK_NS;
+
+	drop_machine(g);
+	g->quick_restarts = quick ? g->quick_restarts + 1 : 0;
+	if (g->quick_restarts > QUICK_MAX) {
+		g->state = GUEST_RESTARTING;
+		loop_timer_arm(&g->restart_timer, RESTART_DELAY_NS);
+		return;
+	}
+	if (guest_build(g) || guest_start(g)) {
+		g->exit_status = 1;
+		end(g);
+	}
+}
+
+static void on_restart_timer(struct loop_timer *t)
+{
+	struct guest *g = container_of(t, struct guest, restart_timer);
+
+	if (g->state != GUEST_RESTARTING)
+		return;
+	if (guest_build(g) || guest_start(g)) {
+		g->exit_status = 1;
+		end(g);
+	}
+}
+
+static void reboot_or_end(struct guest *g, const char *what, const char *key,
+			  enum end_action action, int status)
+{
+	if (action == END_RESTART) {
+		log_info(g->cfg->name, "%s; starting again", what);
+		restart(g);
+		return;
+	}
+	log_info(g->cfg->name, "%s; stopped (%s = stop)", what, key);
+	if (status)
+		g->exit_status = status;
+	end(g);
+}
+
+static void on_event_work(struct loop_work *w)
+{
+	struct guest *g = container_of(w, struct guest, event_work);
+	enum machine_event ev;
+	bool pending;
+	int status;
+
+	pthread_mutex_lock(&g->lock);
+	pending = g->event_pending;
+	ev = g->event;
+	status = g->event_status;
+	pthread_mutex_unlock(&g->lock);
+	if (!pending || g->state != GUEST_RUNNING)
+		return;
+
+	switch (ev) {
+	case MACHINE_POWEROFF:
+		log_info(g->cfg->name, "powered off");
+		end(g);
+		break;
+	case MACHINE_RESET:
+		reboot_or_end(g, "reset", "on-reboot", g->cfg->on_reboot, 0);
+		break;
+	case MACHINE_CRASH_TRIPLE_FAULT:
+		reboot_or_end(g, "triple fault", "on-crash", g->cfg->on_crash, EXIT_GUEST_CRASHED);
+		break;
+	case MACHINE_CRASH_KVM:
+		reboot_or_end(g, "crashed", "on-crash", g->cfg->on_crash, EXIT_GUEST_CRASHED);
+		break;
+	case MACHINE_CRASH_PANIC:
+		reboot_or_end(g, "kernel panic", "on-crash", g->cfg->on_crash, EXIT_GUEST_CRASHED);
+		break;
+	case MACHINE_DEBUG_EXIT:
+		log_info(g->cfg->name, "ended through the debug-exit port with status %d", status);
+		g->exit_status = status;
+		end(g);
+		break;
+	case MACHINE_HOST_FAULT:
+		log_error(g->cfg->name, "ended: %s", strerror(status));
+		g->exit_status = 1;
+		end(g);
+		break;
+	}
+}
+
+int guest_init(struct guest *g, const struct machine_params *params, struct console_terminal *term,
+	       struct loop *main_loop, void (*ended)(void *arg), void *arg)
+{
+	const char *what = "I/O thread";
+	int rc;
+
+	memset(g, 0, sizeof(*g));
+	g->cfg = &params->cfg->guest[params->guest];
+	g->params = *params;
+	g->main_loop = main_loop;
+	g->event_work.fn = on_event_work;
+	g->ended = ended;
+	g->ended_arg = arg;
+	pthread_mutex_init(&g->lock, NULL);
+	snprintf(g->io_name, sizeof(g->io_name), "%.12s/io", g->cfg->name);
+	rc = loop_init(&g->io, g->io_name);
+	if (rc)
+		goto out_lock;
+	rc = loop_timer_init(main_loop, &g->restart_timer, on_restart_timer);
+	if (rc)
+		goto out_loop;
+	what = "console";
+	rc = console_open(&g->console, &g->cfg->console, g->cfg->name, term, &g->io);
+	if (rc)
+		goto out_timer;
+	if (g->cfg->virtio_console.kind != CONSOLE_NONE) {
+		what = "virtio-console";
+		rc = console_open(&g->virtio_console, &g->cfg->virtio_console, g->cfg->name, term,
+				  &g->io);
+		if (rc)
+			goto out_console;
+	}
+	g->params.loop = &g->io;
+	g->params.console = g->console;
+	g->params.virtio_console = g->virtio_console;
+	g->params.event = on_event;
+	g->params.arg = g;
+	return 0;
+
+out_console:
+	console_close(g->console);
+out_timer:
+	loop_timer_fini(main_loop, &g->restart_timer);
+out_loop:
+	loop_fini(&g->io);
+out_lock:
+	pthread_mutex_destroy(&g->lock);
+	log_error(g->cfg->name, "%s: %s", what, strerror(-rc));
+	return rc;
+}
+
+void guest_fini(struct guest *g)
+{
+	drop_machine(g);
+	if (g->virtio_console)
+		console_close(g->virtio_console);
+	console_close(g->console);
+	loop_timer_fini(g->main_loop, &g->restart_timer);
+	loop_fini(&g->io);
+	pthread_mutex_destroy(&g->lock);
+}
+
+int guest_build(struct guest *g)
+{
+	char why[512] = "";
+	int rc;
+
+	rc = machine_create(&g->machine, &g->params, why, sizeof(why));
+	if (rc) {
+		log_error(g->cfg->name, "%s", why);
+		return rc;
+	}
+	g->state = GUEST_BUILT;
+	return 0;
+}
+
+int guest_start(struct guest *g)
+{
+	int rc;
+
+	/* Before the guest can say anything itself. */
+	log_info(g->cfg->name, "starts: %s, %u CPU%s, %llu MiB", machine_protocol(g->machine),
+		 g->cfg->cpus, g->cfg->cpus > 1 ? "s" : "",
+		 (unsigned long long)(g->cfg->memory_bytes >> 20));
+	g->started_ns = now_ns();
+	g->state = GUEST_RUNNING;
+	rc = machine_start(g->machine);
+	if (rc)
+		log_error(g->cfg->name, "threads: %s", strerror(-rc));
+	return rc;
+}
+
+void guest_shutdown(struct guest *g)
+{
+	if (g->state == GUEST_RUNNING)
+		machine_power_button(g->machine);
+	else if (g->state == GUEST_RESTARTING)
+		guest_kill(g, "stopped while waiting to start again");
+}
+
+void guest_kill(struct guest *g, const char *why)
+{
+	if (g->state != GUEST_RUNNING && g->state != GUEST_RESTARTING)
+		return;
+	log_info(g->cfg->name, "%s", why);
+	g->exit_status = EXIT_GUEST_CRASHED;
+	end(g);
+}

@@ -1,0 +1,316 @@
+/*
+ * A running lab: see lab.h. Main thread.
+ *
+ * Signals are blocked in every thread and read from a signalfd, so that nothing but the terminal's
+ * emergency restore runs in a handler.
+ */
+#include "vmm/lab.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "vmm/guest.h"
+#include "vmm/hostnet.h"
+#include "vmm/vcpu.h"
+#include "xtalk/netswitch.h"
+
+struct lab {
+	const struct lab_config *cfg;
+	struct kvm_host kvm;
+	struct loop loop;
+	struct loop_fd signals;
+	struct loop_timer kill_timer;
+	struct loop_work end_work; /* Ctrl-A x on the terminal */
+	bool shutting_down;
+	struct console_terminal *terminal;
+	struct hostnet *hostnet;
+	int *tap_fds, *net_fds;
+	struct nic_backend *nics;
+	struct netswitch **sw;
+	struct guest *guest;
+	unsigned nr_guests; /* initialised */
+};
+
+/* For the handler of fatal signals only: whose terminal to restore before the process dies. */
+static struct console_terminal *volatile lab_crash_terminal;
+
+static void on_fatal_signal(int sig)
+{
+	struct console_terminal *t = lab_crash_terminal;
+
+	if (t)
+		console_terminal_restore(t);
+	/* SA_RESETHAND: the default action follows. */
+	raise(sig);
+}
+
+static void catch_fatal_signals(void)
+{
+	static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT };
+	struct sigaction sa = { .sa_handler = on_fatal_signal, .sa_flags = (int)SA_RESETHAND };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fatal); i++)
+		sigaction(fatal[i], &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void kill_all(struct lab *lab, const char *why)
+{
+	for (unsigned i = 0; i < lab->nr_guests; i++)
+		guest_kill(&lab->guest[i], why);
+}
+
+static void shut_down(struct lab *lab)
+{
+	if (lab->shutting_down) {
+		kill_all(lab, "killed");
+		return;
+	}
+	lab->shutting_down = true;
+	log_info(NULL,
+		 "asking every guest to shut down; %u s until they are killed, or at once at a "
+		 "second signal",
+		 lab->cfg->shutdown_timeout_s);
+	for (unsigned i = 0; i < lab->nr_guests; i++)
+		guest_shutdown(&lab->guest[i]);
+	loop_timer_arm(&lab->kill_timer, lab->cfg->shutdown_timeout_s * 1000000000ull);
+}
+
+static void on_kill_timer(struct loop_timer *t)
+{
+	kill_all(container_of(t, struct lab, kill_timer), "killed: did not shut down in time");
+}
+
+static void on_signal(struct loop_fd *h, uint32_t events)
+{
+	struct lab *lab = container_of(h, struct lab, signals);
+	struct signalfd_siginfo si;
+
+	while (read(h->fd, &si, sizeof(si)) == sizeof(si))
+		shut_down(lab);
+}
+
+/* On the loop of the interactive guest. */
+static void on_terminal_end(void *arg)
+{
+	struct lab *lab = arg;
+
+	loop_post(&lab->loop, &lab->end_work);
+}
+
+static void on_end_work(struct loop_work *w)
+{
+	shut_down(container_of(w, struct lab, end_work));
+}
+
+static void on_guest_ended(void *arg)
+{
+	struct lab *lab = arg;
+
+	for (unsigned i = 0; i < lab->nr_guests; i++) {
+		if (lab->guest[i].state != GUEST_ENDED)
+			return;
+	}
+	loop_quit(&lab->loop);
+}
+
+/* A lab of many guests needs many descriptors: take what the hard limit allows. */
+static void raise_limits(void)
+{
+	struct rlimit r;
+
+	if (!getrlimit(RLIMIT_NOFILE, &r) && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static int open_signals(struct lab *lab)
+{
+	sigset_t set;
+	int rc;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	lab->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (lab->signals.fd < 0)
+		return -errno;
+	lab->signals.fn = on_signal;
+	rc = loop_add(&lab->loop, &lab->signals, EPOLLIN);
+	if (rc)
+		return rc;
+	return loop_timer_init(&lab->loop, &lab->kill_timer, on_kill_timer);
+}
+
+static int open_nets(struct lab *lab)
+{
+	const struct lab_config *cfg = lab->cfg;
+	unsigned users;
+	int rc;
+
+	lab->tap_fds = calloc(cfg->nr_nics + 1, sizeof(int));
+	lab->net_fds = calloc(cfg->nr_nets + 1, sizeof(int));
+	lab->nics = calloc(cfg->nr_nics + 1, sizeof(*lab->nics));
+	lab->sw = calloc(cfg->nr_nets + 1, sizeof(*lab->sw));
+	if (!lab->tap_fds || !lab->net_fds || !lab->nics || !lab->sw)
+		return -ENOMEM;
+	rc = hostnet_open(&lab->hostnet, cfg, stderr, lab->tap_fds, lab->net_fds);
+	if (rc)
+		return rc;
+	for (unsigned n = 0; n < cfg->nr_nets; n++) {
+		users = 0;
+		for (unsigned i = 0; i < cfg->nr_nics; i++)
+			users += cfg->nic[i].net == n;
+		if (!users || cfg->net[n].uplink == UPLINK_BRIDGE)
+			continue;
+		/* One NIC alone on its TAP needs no switch. */
+		if (users == 1 && cfg->net[n].uplink == UPLINK_TAP)
+			continue;
+		rc = netswitch_create(&lab->sw[n], cfg->net[n].name, lab->net_fds[n]);
+		if (rc) {
+			log_error(cfg->net[n].name, "switch: %s", strerror(-rc));
+			return rc;
+		}
+	}
+	for (unsigned i = 0; i < cfg->nr_nics; i++) {
+		unsigned n = cfg->nic[i].net;
+
+		lab->nics[i].sw = lab->sw[n];
+		lab->nics[i].tap_fd = cfg->net[n].uplink == UPLINK_BRIDGE ? lab->tap_fds[i]
+				      : lab->sw[n]			  ? -1
+									  : lab->net_fds[n];
+	}
+	return 0;
+}
+
+static void close_nets(struct lab *lab)
+{
+	for (unsigned n = 0; lab->sw && n < lab->cfg->nr_nets; n++) {
+		if (lab->sw[n])
+			netswitch_destroy(lab->sw[n]);
+	}
+	if (lab->hostnet)
+		hostnet_close(lab->hostnet);
+	free(lab->sw);
+	free(lab->nics);
+	free(lab->net_fds);
+	free(lab->tap_fds);
+}
+
+static int open_terminal(struct lab *lab)
+{
+	unsigned users = 0;
+
+	for (unsigned i = 0; i < lab->cfg->nr_guests; i++) {
+		users += lab->cfg->guest[i].console.kind == CONSOLE_STDIO;
+		users += lab->cfg->guest[i].virtio_console.kind == CONSOLE_STDIO;
+	}
+	if (!users)
+		return 0;
+	return console_terminal_create(&lab->terminal, STDIN_FILENO, STDOUT_FILENO, users,
+				       on_terminal_end, lab);
+}
+
+static int build_guests(struct lab *lab)
+{
+	struct machine_params params = { .kvm = &lab->kvm, .cfg = lab->cfg, .nics = lab->nics };
+	int rc;
+
+	lab->guest = calloc(lab->cfg->nr_guests, sizeof(*lab->guest));
+	if (!lab->guest)
+		return -ENOMEM;
+	for (unsigned i = 0; i < lab->cfg->nr_guests; i++) {
+		params.guest = i;
+		rc = guest_init(&lab->guest[i], &params, lab->terminal, &lab->loop, on_guest_ended,
+				lab);
+		if (rc)
+			return rc;
+		lab->nr_guests++;
+		rc = guest_build(&lab->guest[i]);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int exit_status(const struct lab *lab)
+{
+	for (unsigned i = 0; i < lab->nr_guests; i++) {
+		if (lab->guest[i].exit_status)
+			return lab->guest[i].exit_status;
+	}
+	return LAB_OK;
+}
+
+static int build(struct lab *lab)
+{
+	char why[256] = "";
+	int rc;
+
+	rc = kvm_open(&lab->kvm, why, sizeof(why));
+	if (rc) {
+		log_error(NULL, "%s", why);
+		return rc == -EACCES || rc == -EPERM ? LAB_NO_RIGHTS : LAB_HOST_FAULT;
+	}
+	rc = open_nets(lab);
+	if (rc)
+		return rc == -EPERM ? LAB_NO_RIGHTS : LAB_HOST_FAULT;
+	rc = open_signals(lab);
+	if (!rc)
+		rc = open_terminal(lab);
+	if (rc) {
+		log_error(NULL, "set-up: %s", strerror(-rc));
+		return LAB_HOST_FAULT;
+	}
+	lab_crash_terminal = lab->terminal;
+	return build_guests(lab) ? LAB_HOST_FAULT : LAB_OK;
+}
+
+int lab_run(const struct lab_config *cfg)
+{
+	struct lab lab = { .cfg = cfg, .kvm.fd = -1, .signals.fd = -1 };
+	int status;
+
+	raise_limits();
+	catch_fatal_signals();
+	vcpu_setup_signal();
+	lab.end_work.fn = on_end_work;
+	if (loop_init(&lab.loop, "xvmm"))
+		return LAB_HOST_FAULT;
+
+	status = build(&lab);
+	if (status == LAB_OK) {
+		for (unsigned i = 0; i < lab.nr_guests; i++) {
+			if (guest_start(&lab.guest[i]))
+				guest_kill(&lab.guest[i], "could not be started");
+		}
+		loop_run(&lab.loop);
+		status = exit_status(&lab);
+	}
+
+	for (unsigned i = 0; i < lab.nr_guests; i++)
+		guest_fini(&lab.guest[i]);
+	free(lab.guest);
+	lab_crash_terminal = NULL;
+	if (lab.terminal)
+		console_terminal_destroy(lab.terminal);
+	close_nets(&lab);
+	loop_timer_fini(&lab.loop, &lab.kill_timer);
+	loop_del(&lab.loop, &lab.signals);
+	if (lab.signals.fd >= 0)
+		close(lab.signals.fd);
+	kvm_close(&lab.kvm);
+	loop_fini(&lab.loop);
+	return status;
+}

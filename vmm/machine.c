@@ -1,0 +1,309 @@
+/*
+ * One virtual machine: see machine.h. Main thread; the vCPUs' and loops' threads live inside.
+ */
+#include "vmm/machine.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "vmm/devices.h"
+#include "vmm/platform_kvm.h"
+#include "vmm/vcpu.h"
+
+struct machine {
+	struct machine_params p;
+	const struct guest_config *cfg;
+	int vm_fd;
+	struct gmem mem;
+	struct bus mmio, pio;
+	struct platform_kvm *plat_kvm;
+	struct platform *plat;
+	struct pci_host pci;
+	bool pci_ready;
+	struct arch_devices *arch_devices;
+	struct devices *devices; /* virtio */
+	struct arch_entry entry;
+	struct vcpu *vcpu;
+	unsigned nr_vcpus; /* created */
+	_Atomic bool leave;
+	bool started;
+	char mem_name[CONFIG_NAME_MAX + 8];
+};
+
+static int fail(char *why, size_t bytes, int rc, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(why, bytes, fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < bytes)
+		snprintf(why + n, bytes - (size_t)n, ": %s", strerror(-rc));
+	return rc;
+}
+
+/* From a vCPU or a device: the vCPUs leave guest code at their next exit; the owner kicks them. */
+static void on_event(void *arg, enum machine_event ev, int status)
+{
+	struct machine *m = arg;
+
+	atomic_store(&m->leave, true);
+	m->p.event(m->p.arg, ev, status);
+}
+
+static int create_memory(struct machine *m, char *why, size_t bytes)
+{
+	struct gmem_layout layout[GMEM_MAX_REGIONS];
+	unsigned flags = m->cfg->prealloc ? GMEM_PREALLOC : 0;
+	int n, rc;
+
+	if (m->cfg->hugepages == HUGEPAGES_2M)
+		flags |= GMEM_HUGE_2M;
+	else if (m->cfg->hugepages == HUGEPAGES_1G)
+		flags |= GMEM_HUGE_1G;
+	n = arch_mem_layout(m->cfg->memory_bytes, layout);
+	if (n < 0)
+		return fail(why, bytes, n, "memory of %llu MiB",
+			    (unsigned long long)(m->cfg->memory_bytes >> 20));
+	snprintf(m->mem_name, sizeof(m->mem_name), "guest-%s", m->cfg->name);
+	rc = gmem_create(&m->mem, m->mem_name, layout, (unsigned)n, flags);
+	if (rc == -ENOMEM && flags & (GMEM_HUGE_2M | GMEM_HUGE_1G))
+		return fail(why, bytes, rc,
+			    "not enough free hugepages (see /sys/kernel/mm/hugepages; "
+			    "sysctl vm.nr_hugepages)");
+	if (rc)
+		return fail(why, bytes, rc, "guest memory");
+	return 0;
+}
+
+static int load_kernel(struct machine *m, char *why, size_t bytes)
+{
+	const struct lab_config *lab = m->p.cfg;
+	struct arch_boot boot = {
+		.kernel = m->cfg->kernel,
+		.initrd = m->cfg->initrd,
+		.cmdline = m->cfg->cmdline ? m->cfg->cmdline : "",
+		.nr_modules = m->cfg->nr_modules,
+		.cpus = m->cfg->cpus,
+	};
+
+	for (unsigned i = 0; i < m->cfg->nr_modules; i++) {
+		boot.module[i].path = m->cfg->module[i].path;
+		boot.module[i].args = m->cfg->module[i].args;
+	}
+	if (m->cfg->transport == TRANSPORT_MMIO)
+		boot.nr_virtio_mmio = devices_count(lab, m->p.guest);
+	return arch_load_kernel(&m->mem, &boot, &m->entry, why, bytes);
+}
+
+static int create_vm(struct machine *m, char *why, size_t bytes)
+{
+	int rc;
+
+	do {
+		m->vm_fd = ioctl(m->p.kvm->fd, KVM_CREATE_VM, 0ul);
+	} while (m->vm_fd < 0 && errno == EINTR);
+	if (m->vm_fd < 0)
+		return fail(why, bytes, -errno, "KVM_CREATE_VM");
+	rc = arch_vm_init(m->p.kvm->fd, m->vm_fd);
+	if (rc)
+		return fail(why, bytes, rc, "interrupt controllers");
+	for (unsigned i = 0; i < m->mem.nr_regions; i++) {
+		const struct gmem_region *r = &m->mem.region[i];
+		struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.guest_phys_addr = r->base,
+			.memory_size = r->size_bytes,
+			.userspace_addr = (uintptr_t)r->hva,
+		};
+
+		if (ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
+			return fail(why, bytes, -errno, "KVM_SET_USER_MEMORY_REGION");
+	}
+	return 0;
+}
+
+static int create_platform(struct machine *m, char *why, size_t bytes)
+{
+	struct pci_layout layout;
+	int rc;
+
+	rc = platform_kvm_create(&m->plat_kvm, m->cfg->name, m->vm_fd);
+	if (rc)
+		return fail(why, bytes, rc, "interrupt routing");
+	m->plat = platform_kvm_base(m->plat_kvm);
+	m->plat->mem = &m->mem;
+	m->plat->mmio = &m->mmio;
+	m->plat->pio = &m->pio;
+	arch_pci_layout(&layout);
+	rc = pci_host_init(&m->pci, m->plat, &layout);
+	if (rc)
+		return fail(why, bytes, rc, "PCI host bridge");
+	m->pci_ready = true;
+	return 0;
+}
+
+static int create_devices(struct machine *m, char *why, size_t bytes)
+{
+	struct arch_devices_params ap = {
+		.plat = m->plat,
+		.loop = m->p.loop,
+		.console = m->p.console,
+		.cpus = m->cfg->cpus,
+		.pci = &m->pci,
+		.event = on_event,
+		.arg = m,
+	};
+	struct devices_params dp = {
+		.cfg = m->p.cfg,
+		.guest = m->p.guest,
+		.nics = m->p.nics,
+		.loop = m->p.loop,
+		.virtio_console = m->p.virtio_console,
+		.plat = m->plat,
+		.pci = &m->pci,
+	};
+	int rc;
+
+	rc = arch_devices_create(&m->arch_devices, &ap);
+	if (rc)
+		return fail(why, bytes, rc, "platform devices");
+	return devices_create(&m->devices, &dp, why, bytes);
+}
+
+static int create_vcpus(struct machine *m, char *why, size_t bytes)
+{
+	int rc;
+
+	if ((int)m->cfg->cpus > m->p.kvm->max_cpus)
+		return fail(why, bytes, -ERANGE, "cpus = %u: this host's KVM runs at most %d",
+			    m->cfg->cpus, m->p.kvm->max_cpus);
+	m->vcpu = calloc(m->cfg->cpus, sizeof(*m->vcpu));
+	if (!m->vcpu)
+		return fail(why, bytes, -ENOMEM, "vCPUs");
+	for (unsigned i = 0; i < m->cfg->cpus; i++) {
+		struct vcpu *v = &m->vcpu[i];
+
+		v->plat = m->plat;
+		v->guest = m->cfg->name;
+		v->event = on_event;
+		v->arg = m;
+		v->leave = &m->leave;
+		rc = vcpu_create(v, m->p.kvm, m->vm_fd, i);
+		if (rc)
+			return fail(why, bytes, rc, "KVM_CREATE_VCPU %u", i);
+		m->nr_vcpus++;
+	}
+	rc = arch_vm_ready(m->vm_fd, m->cfg->cpus);
+	if (rc)
+		return fail(why, bytes, rc, "interrupt controllers");
+	for (unsigned i = 0; i < m->nr_vcpus; i++) {
+		rc = arch_vcpu_init(m->p.kvm->fd, m->vm_fd, m->vcpu[i].fd, i, m->nr_vcpus,
+				    &m->entry);
+		if (rc)
+			return fail(why, bytes, rc, "state of vCPU %u", i);
+	}
+	return 0;
+}
+
+int machine_create(struct machine **out, const struct machine_params *params, char *why,
+		   size_t why_bytes)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	int rc;
+
+	if (!m)
+		return fail(why, why_bytes, -ENOMEM, "machine");
+	m->p = *params;
+	m->cfg = &params->cfg->guest[params->guest];
+	m->vm_fd = -1;
+	m->mem.fd = -1;
+	bus_init(&m->mmio, "mmio");
+	bus_init(&m->pio, "pio");
+	/* The kernel before KVM: a file that can't be booted costs nothing. */
+	rc = create_memory(m, why, why_bytes);
+	if (!rc)
+		rc = load_kernel(m, why, why_bytes);
+	if (!rc)
+		rc = create_vm(m, why, why_bytes);
+	if (!rc)
+		rc = create_platform(m, why, why_bytes);
+	if (!rc)
+		rc = create_devices(m, why, why_bytes);
+	if (!rc)
+		rc = create_vcpus(m, why, why_bytes);
+	if (rc) {
+		machine_destroy(m);
+		return rc;
+	}
+	*out = m;
+	return 0;
+}
+
+int machine_start(struct machine *m)
+{
+	int rc;
+
+	m->started = true;
+	rc = devices_start(m->devices);
+	if (!rc)
+		rc = loop_start(m->p.loop);
+	for (unsigned i = 0; !rc && i < m->nr_vcpus; i++)
+		rc = vcpu_start(&m->vcpu[i]);
+	if (rc)
+		machine_stop(m);
+	return rc;
+}
+
+void machine_stop(struct machine *m)
+{
+	if (!m->started)
+		return;
+	atomic_store(&m->leave, true);
+	for (unsigned i = 0; i < m->nr_vcpus; i++)
+		vcpu_kick(&m->vcpu[i]);
+	for (unsigned i = 0; i < m->nr_vcpus; i++)
+		vcpu_join(&m->vcpu[i]);
+	/* While the loops still run: a device stops on its own thread, with all its work done. */
+	devices_stop(m->devices);
+	loop_stop(m->p.loop);
+	m->started = false;
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	for (unsigned i = 0; i < m->nr_vcpus; i++)
+		vcpu_destroy(&m->vcpu[i]);
+	free(m->vcpu);
+	devices_destroy(m->devices);
+	arch_devices_destroy(m->arch_devices);
+	if (m->pci_ready)
+		pci_host_fini(&m->pci);
+	platform_kvm_destroy(m->plat_kvm);
+	if (m->vm_fd >= 0)
+		close(m->vm_fd);
+	gmem_destroy(&m->mem);
+	bus_fini(&m->pio);
+	bus_fini(&m->mmio);
+	free(m);
+}
+
+void machine_power_button(struct machine *m)
+{
+	arch_devices_power_button(m->arch_devices);
+}
+
+const char *machine_protocol(const struct machine *m)
+{
+	return m->entry.protocol;
+}
