@@ -80,22 +80,29 @@ static void msi_clear(struct platform *p, struct msi_route *r)
 static int doorbell_add(struct platform *p, gpa_t gpa, unsigned len, int efd)
 {
 	struct mock_platform *m = mock(p);
+	struct mock_doorbell *free_slot = NULL;
 	int rc;
 
 	pthread_mutex_lock(&m->lock);
-	rc = m->fail_doorbell ? m->fail_doorbell : -ENOSPC;
-	for (int i = 0; !m->fail_doorbell && i < MOCK_DOORBELLS; i++) {
-		if (m->doorbell[i].used && m->doorbell[i].gpa == gpa) {
+	rc = m->fail_doorbell;
+	if (rc)
+		goto out;
+	rc = -ENOSPC;
+	for (int i = 0; i < MOCK_DOORBELLS; i++) {
+		struct mock_doorbell *d = &m->doorbell[i];
+
+		if (d->used && d->gpa == gpa) {
 			rc = -EEXIST;
 			break;
 		}
+		if (!d->used)
+			free_slot = d;
 	}
-	for (int i = 0; rc == -ENOSPC && i < MOCK_DOORBELLS; i++) {
-		if (!m->doorbell[i].used) {
-			m->doorbell[i] = (struct mock_doorbell){ true, gpa, len, efd };
-			rc = 0;
-		}
+	if (rc == -ENOSPC && free_slot) {
+		*free_slot = (struct mock_doorbell){ true, gpa, len, efd };
+		rc = 0;
 	}
+out:
 	pthread_mutex_unlock(&m->lock);
 	return rc;
 }
