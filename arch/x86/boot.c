@@ -82,11 +82,13 @@ int arch_load_kernel(const struct gmem *mem, const struct arch_boot *boot, struc
 	int err = loader_init(&l, mem, boot, entry, why, why_bytes);
 	if (err)
 		return err;
-	err = acpi_write(mem, boot->cpus, &l.rsdp);
+	err = acpi_write(mem, boot->cpus, boot->nr_virtio_mmio, &l.rsdp);
 	if (!err)
 		err = mptable_write(mem, boot->cpus);
 	if (err)
-		loader_refuse(&l, err, "no room for the tables of %u CPUs", boot->cpus);
+		loader_refuse(&l, err,
+			      "no room in the tables for %u CPUs and %u virtio-mmio devices",
+			      boot->cpus, boot->nr_virtio_mmio);
 	else
 		err = load_kernel(&l);
 	loader_fini(&l);
