@@ -12,7 +12,7 @@
 
 struct magic {
 	unsigned offset, len;
-	const char *bytes, *hint;
+	char bytes[8], hint[48]; /* arrays, so that the table needs no relocation */
 };
 
 /* Files that people are likely to name by mistake, and what to do instead. */
