@@ -21,13 +21,16 @@
 #include "vmm/console.h"
 
 static struct loop loop;
-static char dir[] = "/tmp/xvmm-console-XXXXXX";
+static _Atomic int ended;
+static char dir[32];
 static char path[64];
 
 static void setup(void)
 {
 	log_set_level(LOG_INFO);
+	strcpy(dir, "/tmp/xvmm-console-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
+	atomic_store(&ended, 0);
 	snprintf(path, sizeof(path), "%s/console", dir);
 	ck_assert_int_eq(loop_init(&loop, "console-test"), 0);
 }
@@ -168,8 +171,6 @@ static void open_pty_pair(int *master, int *slave)
 }
 
 static const struct console_config stdio_cfg = { .kind = CONSOLE_STDIO };
-static _Atomic int ended;
-
 static void on_end(void *arg)
 {
 	atomic_fetch_add((_Atomic int *)arg, 1);

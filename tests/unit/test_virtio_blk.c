@@ -30,7 +30,7 @@ static struct mock_platform mp;
 static struct mock_driver drv;
 static struct loop loop;
 static struct virtio_blk *blk;
-static char path[] = "/tmp/xvmm-blk-XXXXXX";
+static char path[32];
 static int fd;
 
 static int create(const char *p, bool readonly)
@@ -63,6 +63,7 @@ static void stop(void)
 
 static void setup(void)
 {
+	strcpy(path, "/tmp/xvmm-blk-XXXXXX");
 	fd = mkstemp(path);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(ftruncate(fd, SECTORS * 512), 0);
@@ -487,6 +488,8 @@ START_TEST(file_size_limit_is_an_error_to_the_guest)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 504, data, 4096, false), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 1024, data, 512, true), VIRTIO_BLK_S_OK);
 	ck_assert(!faulted());
+	lim.rlim_cur = RLIM_INFINITY;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &lim), 0);
 }
 END_TEST
 
