@@ -5,9 +5,33 @@ UNIT_LIB  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT_SRCS),$(wildcard te
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_LIB) $(BUILD)/libxvmm.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(BUILD)/libxvmm.a $(LIBS) \
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(BUILD)/libxvmm.a $(LIBS) \
 		$(shell $(PKGCONFIG) --libs check)
 
 unit: $(UNIT_BINS)
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/unit/*.c))
+
+# Every test that this machine can run: see tests/run.
+check:
+	@tests/run
+
+-include guests/linux/linux.mk
+
+# Fuzz targets: every tests/fuzz/fuzz_NAME.c (LLVMFuzzerTestOneInput) with all of xvmm, by clang.
+FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BINS := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/bin/%)
+fuzz:
+	$(MAKE) CC=clang SAN=fuzzer-no-link,address,undefined BUILD=build/fuzz fuzz-bins
+
+fuzz-bins: $(FUZZ_BINS)
+$(BUILD)/bin/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(UNIT_LIB) $(BUILD)/libxvmm.a
+	@mkdir -p $(@D)
+	$(CC) $(CSTD) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(LIBS) \
+		$(shell $(PKGCONFIG) --libs check)
+
+-include $(FUZZ_SRCS:%.c=$(BUILD)/%.d)
+
+.PHONY: check fuzz fuzz-bins
+.SECONDARY:

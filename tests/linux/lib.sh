@@ -1,0 +1,83 @@
+# Helpers for tests with stock Linux guests; sourced by tests/linux/t_*.sh, which tests/linux/run
+# starts in a directory of its own ($T). A test exits 0, 77 (skipped; last line: why) or else.
+#
+# Needs root and a KVM that runs stock Linux.
+
+set -u
+# shellcheck disable=SC2034
+K=$TOP/guests/images/vmlinuz
+I=$TOP/guests/images/initrd.cpio.gz
+# The clocks of the emulated host are too jumpy for the kernel's checks; nowhere else is a special
+# parameter needed.
+CMDLINE="console=ttyS0 quiet${XVMM_EMUHOST:+ tsc=reliable no_timer_check}"
+
+fail() {
+	echo "failed: $*"
+	for f in "$T"/*.con "$T"/xvmm.log; do
+		[ ! -s "$f" ] || { echo "--- ${f##*/}" && tail -n 30 "$f"; }
+	done
+	exit 1
+}
+
+# vm NAME PARAMETERS [LINES…]: one [vm] section with its console in $T/NAME.con. A guest's parameters
+# are those of guests/linux/init.
+vm() {
+	local name=$1 params=$2 line
+	shift 2
+	printf '[vm %s]\nkernel = %s\ninitrd = %s\ncmdline = %s name=%s %s\n' "$name" "$K" "$I" \
+		"$CMDLINE" "$name" "$params"
+	printf 'console = file:%s\n' "$T/$name.con"
+	case "$*" in *"memory ="*) ;; *) echo "memory = 192M" ;; esac
+	for line in "$@"; do echo "$line"; done
+	echo
+}
+# The vm.ini comes on standard input.
+ini() { cat >"$T/vm.ini"; }
+
+# Starts xvmm in the background.
+xvmm_start() {
+	"$XVMM" run "$T/vm.ini" >"$T/xvmm.log" 2>&1 </dev/null &
+	XPID=$!
+}
+# Waits at most $1 seconds for its end; its status is in RC.
+xvmm_wait() {
+	if ! timeout "$1" tail --pid="$XPID" -f /dev/null; then
+		kill -KILL "$XPID"
+		fail "xvmm did not end within $1 s"
+	fi
+	RC=0
+	wait "$XPID" || RC=$?
+}
+# Runs to the end, with the expected status.
+xvmm_run() {
+	xvmm_start
+	xvmm_wait "$1"
+	[ "$RC" = "${2:-0}" ] || fail "xvmm ended with status $RC instead of ${2:-0}"
+}
+# result GUEST KEY: the last value reported.
+result() { tr -d '\r' <"$T/$1.con" | sed -n "s/^.*RESULT $2=//p" | tail -n 1; }
+# expect GUEST KEY VALUE
+expect() {
+	local got
+	got=$(result "$1" "$2")
+	[ "$got" = "$3" ] || fail "$1: $2 is '$got' instead of '$3'"
+}
+logged() { grep -qE "$1" "$T/xvmm.log" || fail "no log line matches: $1"; }
+# Waits until GUEST has reported KEY; at most 60 s.
+await() {
+	local n
+	for ((n = 0; n < 300; n++)); do
+		[ -z "$(result "$1" "$2")" ] || return 0
+		kill -0 "$XPID" 2>/dev/null || fail "xvmm ended before $1 reported $2"
+		sleep 0.2
+	done
+	fail "$1 never reported $2"
+}
+no_interface() {
+	local i
+	for i in "$@"; do
+		[ ! -e "/sys/class/net/$i" ] || fail "interface $i is still there"
+	done
+}
+# What xvmm could have left: names of all interfaces.
+interfaces() { ls /sys/class/net; }
