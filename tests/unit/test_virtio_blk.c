@@ -13,6 +13,8 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "tests/unit/mock_driver.h"
@@ -30,7 +32,7 @@ static struct mock_platform mp;
 static struct mock_driver drv;
 static struct loop loop;
 static struct virtio_blk *blk;
-static char path[] = "/tmp/xvmm-blk-XXXXXX";
+static char path[32];
 static int fd;
 
 static int create(const char *p, bool readonly)
@@ -63,6 +65,7 @@ static void stop(void)
 
 static void setup(void)
 {
+	strcpy(path, "/tmp/xvmm-blk-XXXXXX");
 	fd = mkstemp(path);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(ftruncate(fd, SECTORS * 512), 0);
@@ -77,6 +80,49 @@ static void teardown(void)
 	mock_platform_fini(&mp);
 	close(fd);
 	unlink(path);
+}
+
+/* The host's I/O, as wilful as it may be: these stand in for the C library's. */
+static size_t max_io; /* transfers no more at once; 0: no limit */
+static int fail_io;   /* errno for the next call */
+static unsigned nr_ios;
+
+static int shorten(const struct iovec *iov, int n, struct iovec *out)
+{
+	size_t left = max_io;
+	int i;
+
+	memcpy(out, iov, (size_t)n * sizeof(*iov));
+	for (i = 0; max_io && i < n && left; i++) {
+		if (out[i].iov_len > left)
+			out[i].iov_len = left;
+		left -= out[i].iov_len;
+	}
+	return max_io ? i : n;
+}
+
+static ssize_t wilful(long nr, int f, const struct iovec *iov, int n, off_t offset)
+{
+	struct iovec part[VIRTQ_MAX_SEGS];
+
+	nr_ios++;
+	if (fail_io) {
+		errno = fail_io;
+		fail_io = 0;
+		return -1;
+	}
+	n = shorten(iov, n, part);
+	return syscall(nr, f, part, n, offset, 0);
+}
+
+ssize_t preadv(int f, const struct iovec *iov, int n, off_t offset)
+{
+	return wilful(SYS_preadv, f, iov, n, offset);
+}
+
+ssize_t pwritev(int f, const struct iovec *iov, int n, off_t offset)
+{
+	return wilful(SYS_pwritev, f, iov, n, offset);
 }
 
 /* ---- one request ---- */
@@ -487,6 +533,8 @@ START_TEST(file_size_limit_is_an_error_to_the_guest)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 504, data, 4096, false), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 1024, data, 512, true), VIRTIO_BLK_S_OK);
 	ck_assert(!faulted());
+	lim.rlim_cur = RLIM_INFINITY;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &lim), 0);
 }
 END_TEST
 
@@ -503,6 +551,63 @@ START_TEST(file_that_shrank)
 	ck_assert_uint_eq(request_len(&r, &len), VIRTIO_BLK_S_IOERR);
 	ck_assert_uint_eq(len, 2048); /* what is really there */
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 100, data, 512, true), VIRTIO_BLK_S_IOERR);
+	ck_assert(!faulted());
+}
+END_TEST
+
+START_TEST(short_and_interrupted_transfers_go_on)
+{
+	static uint8_t out[8192], back[8192];
+	struct mock_seg segs[6];
+	gpa_t data, in, status;
+
+	start(PLAIN);
+	pattern(out, sizeof(out), 5);
+	data = mock_driver_put(&drv, out, sizeof(out));
+	in = mock_driver_alloc(&drv, sizeof(out), 1);
+	for (unsigned step = 700; step < 5000; step += 1300) {
+		max_io = step;
+		fail_io = EINTR;
+		nr_ios = 0;
+		/* The data in four pieces, so that a part may end within one. */
+		status = put_status();
+		segs[0] = (struct mock_seg){ put_header(VIRTIO_BLK_T_OUT, step / 4), 16, false };
+		for (unsigned i = 0; i < 4; i++)
+			segs[1 + i] = (struct mock_seg){ data + 2048 * i, 2048, false };
+		segs[5] = (struct mock_seg){ status, 1, true };
+		ck_assert_uint_eq(run(segs, 6, status, NULL), VIRTIO_BLK_S_OK);
+		ck_assert_uint_gt(nr_ios, 2);
+		ck_assert_int_eq(pread(fd, back, sizeof(back), (off_t)(step / 4) * 512),
+				 sizeof(back));
+		ck_assert_mem_eq(out, back, sizeof(out));
+
+		fail_io = EINTR;
+		ck_assert_int_eq(gmem_zero(&mp.mem, in, sizeof(out)), 0);
+		segs[0].gpa = put_header(VIRTIO_BLK_T_IN, step / 4);
+		for (unsigned i = 0; i < 4; i++)
+			segs[1 + i] = (struct mock_seg){ in + 2048 * i, 2048, true };
+		ck_assert_uint_eq(run(segs, 6, status, NULL), VIRTIO_BLK_S_OK);
+		ck_assert_int_eq(gmem_read(&mp.mem, in, back, sizeof(back)), 0);
+		ck_assert_mem_eq(out, back, sizeof(out));
+	}
+	max_io = 0;
+}
+END_TEST
+
+START_TEST(io_errors_reach_the_guest)
+{
+	gpa_t data;
+
+	start(PLAIN);
+	data = mock_driver_alloc(&drv, 512, 1);
+	for (unsigned i = 0; i < 50; i++) { /* logged at a limited rate */
+		fail_io = EIO;
+		ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, data, 512, true), VIRTIO_BLK_S_IOERR);
+		fail_io = i % 2 ? EIO : ENOSPC;
+		ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, data, 512, false),
+				  VIRTIO_BLK_S_IOERR);
+	}
+	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, data, 512, false), VIRTIO_BLK_S_OK);
 	ck_assert(!faulted());
 }
 END_TEST
@@ -681,6 +786,8 @@ int main(void)
 	tcase_add_test(tc, discard_and_write_zeroes);
 	tcase_add_test(tc, file_size_limit_is_an_error_to_the_guest);
 	tcase_add_test(tc, file_that_shrank);
+	tcase_add_test(tc, short_and_interrupted_transfers_go_on);
+	tcase_add_test(tc, io_errors_reach_the_guest);
 	tcase_add_test(tc, full_disk);
 	tcase_add_test(tc, without_flush_writes_are_stable);
 	tcase_add_test(tc, chain_without_status);

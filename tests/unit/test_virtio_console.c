@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "tests/unit/mock_driver.h"
@@ -170,6 +171,19 @@ START_TEST(output)
 }
 END_TEST
 
+static size_t seen_by_fd;
+
+static void on_fd(struct loop_fd *h, uint32_t events)
+{
+	seen_by_fd = out_len();
+	loop_del(&loop, h);
+}
+
+static void add_fd(void *arg)
+{
+	ck_assert_int_eq(loop_add(&loop, arg, EPOLLIN), 0);
+}
+
 /* A single chain of 64 MiB through overlapping descriptors: it comes out whole, in turns, and the
  * loop does other things in between. */
 START_TEST(huge_output_comes_in_turns)
@@ -177,19 +191,24 @@ START_TEST(huge_output_comes_in_turns)
 	struct mock_seg segs[16];
 	uint32_t id, len;
 	gpa_t buf;
+	struct loop_fd h = { .fd = eventfd(1, EFD_CLOEXEC), .fn = on_fd };
 
 	ck_assert(mock_driver_start(&drv, PLAIN, 64));
 	buf = mock_driver_alloc(&drv, MIB(4), 1);
 	for (unsigned i = 0; i < ARRAY_SIZE(segs); i++)
 		segs[i] = (struct mock_seg){ buf, MIB(4), false };
 	mock_ring_add(&drv.ring[TX], segs, ARRAY_SIZE(segs));
+	seen_by_fd = MIB(64);
 	mock_driver_kick(&drv, TX);
+	loop_call(&loop, add_fd, &h);
 	/* The kick has come back long before the end. */
 	ck_assert_uint_lt(out_len(), MIB(32));
 	ck_assert(!mock_ring_used(&drv.ring[TX], &id, &len));
 	ck_assert(wait_out(MIB(64)));
 	usleep(20000);
 	ck_assert_uint_eq(out_len(), MIB(64));
+	ck_assert_uint_lt(seen_by_fd, MIB(64)); /* descriptors had their turn, too */
+	close(h.fd);
 	ck_assert(mock_ring_used(&drv.ring[TX], &id, &len));
 	ck_assert_uint_le(con.longest_write, 4096);
 }
