@@ -1,6 +1,6 @@
 /*
- * The switch between whole NICs: virtio-net devices with mock drivers, each on a loop; the uplink is
- * a socket pair that keeps frames apart as a TAP does.
+ * The switch between whole NICs: virtio-net devices with mock drivers, each on a loop; the uplink
+ * is a socket pair that keeps frames apart as a TAP does.
  */
 #include <check.h>
 #include <errno.h>
@@ -14,9 +14,9 @@
 #include "tests/unit/mock_net.h"
 #include "xtalk/netswitch.h"
 
-#define NICS	 4
-#define BROAD	 0xff /* as an id: the broadcast address */
-#define NEEDS	 VIRTIO_NET_HDR_F_NEEDS_CSUM
+#define NICS	   4
+#define BROAD	   0xff /* as an id: the broadcast address */
+#define NEEDS	   VIRTIO_NET_HDR_F_NEEDS_CSUM
 #define NO_OFFLOAD MOCK_NET_BASE
 
 static struct mock_nic nic[NICS];
@@ -36,7 +36,7 @@ static void plug(unsigned i)
 
 static void setup_switch(bool with_uplink)
 {
-	static const char *const names[NICS] = {"a.eth0", "b.eth0", "c.eth0", "d.eth0"};
+	static const char *const names[NICS] = { "a.eth0", "b.eth0", "c.eth0", "d.eth0" };
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, uplink), 0);
 	ck_assert_int_eq(netswitch_create(&sw, "lan0", with_uplink ? uplink[0] : -1), 0);
@@ -131,7 +131,7 @@ static void uplink_silent(void)
 
 static void uplink_give(const struct virtio_net_hdr_v1 *hdr, size_t len)
 {
-	struct iovec iov[2] = {{(void *)hdr, VNET_HDR_BYTES}, {frame, len}};
+	struct iovec iov[2] = { { (void *)hdr, VNET_HDR_BYTES }, { frame, len } };
 
 	ck_assert_int_eq(writev(uplink[1], iov, 2), (ssize_t)(len + VNET_HDR_BYTES));
 }
@@ -177,7 +177,7 @@ START_TEST(broadcast)
 	expect_silence();
 	uplink_silent();
 	/* A multicast address. */
-	memcpy(frame, (uint8_t[]){0x01, 0x80, 0xc2, 0, 0, 0x0e}, 6);
+	memcpy(frame, (uint8_t[]){ 0x01, 0x80, 0xc2, 0, 0, 0x0e }, 6);
 	send_frame(0, &plain, 200);
 	for (unsigned i = 1; i < NICS; i++)
 		expect_frame(i, 200);
@@ -351,7 +351,7 @@ START_TEST(broken_receiver)
 	start_all(MOCK_NET_ALL);
 	ck_assert(mock_nic_start(&nic[1], MOCK_NET_ALL, 256));
 	gpa = mock_driver_alloc(&nic[1].drv, 4096, 1);
-	mock_ring_add(&nic[1].drv.ring[0], (struct mock_seg[]){{gpa, 2000, false}}, 1);
+	mock_ring_add(&nic[1].drv.ring[0], (struct mock_seg[]){ { gpa, 2000, false } }, 1);
 	fill(60, BROAD, 1, 1);
 	for (unsigned i = 0; i < 3; i++)
 		send_frame(0, &plain, 60);
@@ -374,7 +374,7 @@ START_TEST(broken_sender)
 	start_all(MOCK_NET_ALL);
 	fill(60, 2, 1, 1);
 	mock_nic_tx(&nic[0], &plain, frame, 60, 1);
-	mock_ring_add(&nic[0].drv.ring[1], (struct mock_seg[]){{GIB(3), 100, false}}, 1);
+	mock_ring_add(&nic[0].drv.ring[1], (struct mock_seg[]){ { GIB(3), 100, false } }, 1);
 	/* The fault is found while the receiver is held open: it must be let go first. */
 	mock_driver_kick(&nic[0].drv, 1);
 	ck_assert(mock_driver_status(&nic[0].drv) & VIRTIO_CONFIG_S_NEEDS_RESET);
@@ -413,8 +413,8 @@ static size_t fill_tcp(size_t payload)
 	size_t len = 54 + payload;
 
 	fill(len, 2, 1, (uint32_t)payload);
-	memcpy(frame + 12, (uint8_t[]){8, 0, 0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1,
-				       10, 0, 0, 2},
+	memcpy(frame + 12, (uint8_t[]){ 8, 0, 0x45, 0,	0, 0, 0, 1,  0x40, 0, 64,
+					6, 0, 0,    10, 0, 0, 1, 10, 0,	   0, 2 },
 	       22);
 	frame[16] = (uint8_t)((len - 14) >> 8);
 	frame[17] = (uint8_t)(len - 14);
@@ -423,12 +423,12 @@ static size_t fill_tcp(size_t payload)
 	return len;
 }
 
-static const struct virtio_net_hdr_v1 tso = {.flags = NEEDS,
-					     .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-					     .hdr_len = 54,
-					     .gso_size = 1448,
-					     .csum_start = 34,
-					     .csum_offset = 16};
+static const struct virtio_net_hdr_v1 tso = { .flags = NEEDS,
+					      .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+					      .hdr_len = 54,
+					      .gso_size = 1448,
+					      .csum_start = 34,
+					      .csum_offset = 16 };
 
 START_TEST(gso_passes_untouched)
 {
@@ -450,8 +450,8 @@ START_TEST(gso_is_segmented)
 	static const uint64_t features[] = {
 		NO_OFFLOAD, NO_OFFLOAD | MOCK_NET_MRG,
 		NO_OFFLOAD | MOCK_NET_MRG | VNET_BIT(VIRTIO_NET_F_GUEST_CSUM),
-		NO_OFFLOAD | VNET_BIT(VIRTIO_NET_F_GUEST_CSUM) |
-			VNET_BIT(VIRTIO_NET_F_GUEST_TSO6)};
+		NO_OFFLOAD | VNET_BIT(VIRTIO_NET_F_GUEST_CSUM) | VNET_BIT(VIRTIO_NET_F_GUEST_TSO6)
+	};
 	size_t len = fill_tcp(60000), at = 0;
 
 	start(0, MOCK_NET_ALL, 0, 0);
@@ -507,8 +507,8 @@ END_TEST
 /* Random sizes, layouts and features; every frame is compared byte by byte. */
 START_TEST(random_traffic)
 {
-	static const uint64_t rx[] = {MOCK_NET_ALL, MOCK_NET_ALL & ~MOCK_NET_MRG,
-				      NO_OFFLOAD | MOCK_NET_MRG, NO_OFFLOAD};
+	static const uint64_t rx[] = { MOCK_NET_ALL, MOCK_NET_ALL & ~MOCK_NET_MRG,
+				       NO_OFFLOAD | MOCK_NET_MRG, NO_OFFLOAD };
 
 	srand((unsigned)_i + 1);
 	for (unsigned round = 0; round < 300; round++) {
@@ -621,11 +621,11 @@ static void *guest(void *arg)
 {
 	unsigned me = (unsigned)(uintptr_t)arg;
 	uint8_t buf[9000];
-	uint32_t last[NICS] = {0};
+	uint32_t last[NICS] = { 0 };
 	unsigned seed = me;
 
 	for (uint32_t n = 1; !atomic_load(&done); n++) {
-		struct seq s = {me, n};
+		struct seq s = { me, n };
 		unsigned to = (unsigned)rand_r(&seed) % (NICS + 2);
 		size_t len = 22 + (size_t)rand_r(&seed) % (n % 8 ? 1500 : 8900);
 
@@ -684,7 +684,7 @@ START_TEST(uplink_and_detach)
 	start_all(MOCK_NET_ALL);
 	fill(300, BROAD, 99, 1);
 	for (unsigned n = 0; n < 300; n++) {
-		struct iovec iov[2] = {{(void *)&plain, VNET_HDR_BYTES}, {frame, 300}};
+		struct iovec iov[2] = { { (void *)&plain, VNET_HDR_BYTES }, { frame, 300 } };
 
 		for (unsigned i = 0; i < 5; i++)
 			ck_assert(writev(uplink[1], iov, 2) > 0 || errno == EAGAIN);

@@ -1,7 +1,7 @@
 /*
  * The TAP carrier with a whole NIC on it, in a network namespace of the test's own; and the switch
- * with a TAP as its uplink. The other side is the kernel: a packet socket on the interface, and real
- * UDP and TCP sockets where checksums and segmentation count.
+ * with a TAP as its uplink. The other side is the kernel: a packet socket on the interface, and
+ * real UDP and TCP sockets where checksums and segmentation count.
  */
 #include <arpa/inet.h>
 #include <check.h>
@@ -18,15 +18,18 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "tests/unit/mock_net.h"
 #include "vmm/tap.h"
+#include "xtalk/netswitch.h"
 #include "xtalk/offload.h"
 
 static struct mock_nic nic;
 static struct tap *tap;
+static struct netswitch *sw; /* in some tests the NIC is on a switch whose uplink is the TAP */
 static int tapfd, pkt, ctl;
 static struct mock_frame got;
 static uint8_t frame[FRAME_MAX_BYTES + 64];
@@ -54,7 +57,7 @@ static void if_ioctl(unsigned long req, struct ifreq *ifr)
 
 static void if_flags(short set, short clear)
 {
-	struct ifreq ifr = {0};
+	struct ifreq ifr = { 0 };
 
 	if_ioctl(SIOCGIFFLAGS, &ifr);
 	ifr.ifr_flags = (short)((ifr.ifr_flags | set) & ~clear);
@@ -63,7 +66,7 @@ static void if_flags(short set, short clear)
 
 static void if_mtu(int mtu)
 {
-	struct ifreq ifr = {.ifr_mtu = mtu};
+	struct ifreq ifr = { .ifr_mtu = mtu };
 
 	if_ioctl(SIOCSIFMTU, &ifr);
 }
@@ -80,7 +83,7 @@ static void quiet_ipv6(void)
 
 static void setup(void)
 {
-	struct sockaddr_ll sll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+	struct sockaddr_ll sll = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
 	bool created;
 
 	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
@@ -103,6 +106,10 @@ static void teardown(void)
 {
 	loop_stop(&nic.loop);
 	virtio_dev_stop(nic.dev);
+	if (sw) {
+		netswitch_detach(sw, nic.port);
+		netswitch_destroy(sw);
+	}
 	tap_destroy(tap);
 	mock_nic_fini(&nic);
 	close(pkt);
@@ -116,6 +123,16 @@ static void start(uint64_t features, unsigned bufs, uint32_t bytes)
 	while (bufs--)
 		mock_nic_rx_add(&nic, bytes, 1 + bufs % 5);
 	mock_driver_kick(&nic.drv, 0);
+}
+
+static void use_switch(void)
+{
+	struct carrier *c;
+
+	ck_assert_int_eq(tap_set_offload(tapfd, VNET_RX_OFFLOADS), 0);
+	ck_assert_int_eq(netswitch_create(&sw, "lan0", tapfd), 0);
+	ck_assert_int_eq(netswitch_attach(sw, nic.port, &c), 0);
+	virtio_net_set_carrier(nic.net, c);
 }
 
 static void run(void)
@@ -142,7 +159,7 @@ static bool wait_rx(void)
 /* A frame that came out of the interface, as the host sees it. */
 static ssize_t host_take(uint8_t *buf, size_t len)
 {
-	struct pollfd p = {.fd = pkt, .events = POLLIN};
+	struct pollfd p = { .fd = pkt, .events = POLLIN };
 
 	return poll(&p, 1, 3000) == 1 ? recv(pkt, buf, len, 0) : -1;
 }
@@ -173,7 +190,7 @@ static void expect_idle(void)
 START_TEST(opening)
 {
 	bool created = true;
-	struct ifreq ifr = {0};
+	struct ifreq ifr = { 0 };
 	int fd, hdr;
 
 	ck_assert_int_eq(ioctl(tapfd, TUNGETIFF, &ifr), 0);
@@ -224,7 +241,7 @@ END_TEST
 
 START_TEST(transmit)
 {
-	static const size_t lens[] = {14, 60, 61, 1514};
+	static const size_t lens[] = { 14, 60, 61, 1514 };
 	static uint8_t buf[2048];
 
 	start(MOCK_NET_ALL, 0, 0);
@@ -263,8 +280,8 @@ END_TEST
 
 START_TEST(receive)
 {
-	static const uint64_t features[] = {MOCK_NET_ALL, MOCK_NET_ALL & ~MOCK_NET_MRG,
-					    MOCK_NET_BASE, MOCK_NET_BASE | MOCK_NET_MRG};
+	static const uint64_t features[] = { MOCK_NET_ALL, MOCK_NET_ALL & ~MOCK_NET_MRG,
+					     MOCK_NET_BASE, MOCK_NET_BASE | MOCK_NET_MRG };
 
 	start(features[_i], 64, 2048);
 	run();
@@ -427,9 +444,9 @@ END_TEST
 
 static void host_address(void)
 {
-	struct ifreq ifr = {0};
+	struct ifreq ifr = { 0 };
 	struct sockaddr_in *sin = (struct sockaddr_in *)(void *)&ifr.ifr_addr;
-	struct arpreq arp = {.arp_flags = ATF_PERM | ATF_COM};
+	struct arpreq arp = { .arp_flags = ATF_PERM | ATF_COM };
 
 	sin->sin_family = AF_INET;
 	sin->sin_addr.s_addr = inet_addr("10.9.0.1");
@@ -456,15 +473,18 @@ static uint16_t l4_sum(const uint8_t *f, size_t len)
 
 START_TEST(udp_from_host)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET,
-				 .sin_port = htons(7777),
-				 .sin_addr.s_addr = inet_addr("10.9.0.2")};
-	bool csum = _i;
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons(7777),
+				  .sin_addr.s_addr = inet_addr("10.9.0.2") };
+	bool csum = _i & 1;
 
+	if (_i & 2)
+		use_switch();
 	host_address();
 	start(csum ? MOCK_NET_ALL : MOCK_NET_BASE, 16, 2048);
 	run();
-	ck_assert_int_eq(sendto(ctl, "hello, guest", 12, 0, (struct sockaddr *)&to, sizeof(to)), 12);
+	ck_assert_int_eq(sendto(ctl, "hello, guest", 12, 0, (struct sockaddr *)&to, sizeof(to)),
+			 12);
 	do
 		ck_assert(wait_rx());
 	while (got.len < 54 || got.data[23] != IPPROTO_UDP);
@@ -483,22 +503,26 @@ END_TEST
 /* A frame from the guest whose checksum the kernel has to complete reaches a socket. */
 START_TEST(udp_to_host)
 {
-	struct virtio_net_hdr_v1 hdr = {
-		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 6};
-	struct sockaddr_in me = {.sin_family = AF_INET, .sin_port = htons(7777)};
-	struct pollfd p = {.fd = ctl, .events = POLLIN};
-	struct ifreq ifr = {0};
+	struct virtio_net_hdr_v1 hdr = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+					 .csum_start = 34,
+					 .csum_offset = 6 };
+	struct sockaddr_in me = { .sin_family = AF_INET, .sin_port = htons(7777) };
+	struct pollfd p = { .fd = ctl, .events = POLLIN };
+	struct ifreq ifr = { 0 };
 	char buf[64];
 	uint16_t sum;
 
+	if (_i)
+		use_switch();
 	host_address();
 	if_ioctl(SIOCGIFHWADDR, &ifr);
 	ck_assert_int_eq(bind(ctl, (struct sockaddr *)&me, sizeof(me)), 0);
 	start(MOCK_NET_ALL, 0, 0);
 	memcpy(frame, ifr.ifr_hwaddr.sa_data, 6);
 	mock_nic_mac(frame + 6, 1);
-	memcpy(frame + 12, (uint8_t[]){8, 0, 0x45, 0, 0, 33, 0, 1, 0x40, 0, 64, 17, 0, 0, 10, 9, 0, 2,
-				       10, 9, 0, 1, 0x1e, 0x61, 0x1e, 0x61, 0, 13, 0, 0},
+	memcpy(frame + 12,
+	       (uint8_t[]){ 8, 0, 0x45, 0,  0, 33, 0, 1,    0x40, 0,	64,   17, 0,  0, 10,
+			    9, 0, 2,	10, 9, 0,  1, 0x1e, 0x61, 0x1e, 0x61, 0,  13, 0, 0 },
 	       30);
 	memcpy(frame + 42, "howdy", 5);
 	sum = (uint16_t)~csum_fold(csum_bytes(0, false, frame + 14, 20));
@@ -517,6 +541,73 @@ START_TEST(udp_to_host)
 	send_frame(&hdr, 60);
 	send_frame(&plain, 60);
 	ck_assert_uint_eq(nic.port->stats.tx_frames, 3);
+}
+END_TEST
+
+START_TEST(switch_outlives_its_uplink)
+{
+	use_switch();
+	start(MOCK_NET_ALL, 16, 1526);
+	run();
+	if (system("ip link del xt0")) {
+		fprintf(stderr, "SKIP switch_outlives_its_uplink: no `ip`\n");
+		return;
+	}
+	expect_idle();
+	mock_frame_fill(frame, 60, 2, 1, 1);
+	send_frame(&plain, 60);
+	ck_assert_uint_eq(nic.port->stats.tx_dropped, 1);
+}
+END_TEST
+
+/* A TAP has as good as no limit to what it takes, so a socket stands in for one that has. */
+START_TEST(blocked_and_resumed)
+{
+	unsigned sent = 0, taken = 0, completed = 0;
+	uint8_t buf[2048];
+	struct tap *other;
+	int sv[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
+	ck_assert_int_eq(tap_create(&other, "a.eth0", sv[0], &nic.loop), 0);
+	virtio_net_set_carrier(nic.net, tap_carrier(other));
+	start(MOCK_NET_ALL, 0, 0);
+	run();
+	while (taken < 3000) {
+		bool progress = false;
+		ssize_t n;
+
+		while (mock_ring_used(&nic.drv.ring[1], NULL, NULL))
+			completed++;
+		/* Far more than the socket takes, so that it is full most of the time. */
+		if (sent < 3000 && sent - completed < 256) {
+			mock_frame_fill(frame, 1514, 2, 1, sent++);
+			mock_nic_tx(&nic, &plain, frame, 1514, 3);
+			mock_driver_kick(&nic.drv, 1);
+			progress = true;
+		}
+		if (sent - completed == 256 || sent == 3000)
+			n = read(sv[1], buf, sizeof(buf));
+		else
+			n = -1;
+		if (n > 0) {
+			mock_frame_fill(frame, 1514, 2, 1, taken++);
+			ck_assert_int_eq(n, 1514 + VNET_HDR_BYTES);
+			ck_assert_mem_eq(buf + VNET_HDR_BYTES, frame, 1514);
+			progress = true;
+		}
+		if (!progress)
+			usleep(100);
+	}
+	ck_assert_uint_eq(nic.port->stats.tx_frames, 3000);
+	ck_assert_uint_eq(nic.port->stats.tx_dropped, 0);
+	expect_idle();
+	loop_stop(&nic.loop);
+	virtio_dev_stop(nic.dev);
+	virtio_net_set_carrier(nic.net, tap_carrier(tap));
+	tap_destroy(other);
+	close(sv[0]);
+	close(sv[1]);
 }
 END_TEST
 
@@ -546,8 +637,10 @@ int main(void)
 	tcase_add_test(tc, one_chain_too_small);
 	tcase_add_test(tc, not_started_is_quiet);
 	tcase_add_loop_test(tc, tap_deleted, 0, 2);
-	tcase_add_loop_test(tc, udp_from_host, 0, 2);
-	tcase_add_test(tc, udp_to_host);
+	tcase_add_loop_test(tc, udp_from_host, 0, 4);
+	tcase_add_loop_test(tc, udp_to_host, 0, 2);
+	tcase_add_test(tc, blocked_and_resumed);
+	tcase_add_test(tc, switch_outlives_its_uplink);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
