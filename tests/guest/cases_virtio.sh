@@ -49,14 +49,14 @@ case_blk_readonly() {
 # A host disk without room: the guest gets an error, and goes on.
 case_blk_full() {
 	need_root
-	disk small.img 64
 	vm a blk "full=1 sectors=64"
 	ini "[disk a.root]" "path = mnt/d.img"
 	mkdir mnt
 	# The image's first page is there, the others are holes, and then the file system is full.
 	unshare -m bash -euc "mount -t tmpfs -o size=64k none mnt
-		cp --sparse=always small.img mnt/d.img
-		head -c 1M /dev/zero >mnt/fill 2>/dev/null || true
+		printf xvmm-disk >mnt/d.img
+		truncate -s 32K mnt/d.img
+		dd if=/dev/zero of=mnt/fill bs=4096 2>/dev/null || true
 		status=0
 		timeout -k 10 $TIMEOUT '$XVMM' run vm.ini >out 2>err || status=\$?
 		echo \$status >status" || skip "no mount namespace"
