@@ -115,7 +115,7 @@ void guest_main(void)
 		CHECK(submit(T_OUT, 1, data, SECTOR, NULL) == S_IOERR,
 		      "a write to a read-only disk works");
 	else if (cmdline_is("full", "1"))
-		CHECK(submit(T_OUT, 1, data, SECTOR, NULL) == S_IOERR,
+		CHECK(submit(T_OUT, capacity - 1, data, SECTOR, NULL) == S_IOERR,
 		      "a write to a full disk works");
 	else
 		write_and_read_back(capacity);
