@@ -24,6 +24,10 @@ ifneq ($(SAN),)
 SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 endif
 LIBS     := -linih
+# make V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+
 ALL_CFLAGS = $(CSTD) $(WARN) $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) -MMD -MP
 
 SRCS := $(wildcard base/*.c vmm/*.c virtio/*.c xtalk/*.c arch/$(ARCH)/*.c)
@@ -33,18 +37,21 @@ OBJS := $(SRCS:%.c=$(BUILD)/%.o)
 all: $(BUILD)/xvmm
 
 $(BUILD)/xvmm: $(BUILD)/main.o $(BUILD)/libxvmm.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/libxvmm.a: $(OBJS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # Parts with rules of their own.
--include arch/$(ARCH)/arch.mk guests/guests.mk tests/tests.mk
+-include arch/$(ARCH)/arch.mk guests/guests.mk tests/tests.mk tests/bench/bench.mk scripts/install.mk
 
 clean:
 	rm -rf build

@@ -22,24 +22,29 @@ struct call {
 	bool finished;
 };
 
+/* Runs what is queued now. Work that a handler posts meanwhile waits for the next turn (its wake-up
+ * is already on its way), so that work that keeps posting itself cannot starve descriptors. */
 static void run_posted(struct loop *l)
 {
-	for (;;) {
-		struct loop_work *w;
+	struct loop_work *last, *w;
+	bool end;
 
+	pthread_mutex_lock(&l->lock);
+	last = l->work_tail;
+	pthread_mutex_unlock(&l->lock);
+	if (!last)
+		return;
+	do {
 		pthread_mutex_lock(&l->lock);
 		w = l->work_head;
-		if (w) {
-			l->work_head = w->next;
-			if (!l->work_head)
-				l->work_tail = NULL;
-			w->queued = false;
-		}
+		l->work_head = w->next;
+		if (!l->work_head)
+			l->work_tail = NULL;
+		w->queued = false;
 		pthread_mutex_unlock(&l->lock);
-		if (!w)
-			return;
+		end = w == last; /* w may be gone once it has run */
 		w->fn(w);
-	}
+	} while (!end);
 }
 
 static void on_wake(struct loop_fd *h, uint32_t events)
@@ -169,7 +174,8 @@ void loop_stop(struct loop *l)
 	atomic_store(&l->running, false);
 	pthread_mutex_unlock(&l->lock);
 	/* Somebody may be waiting in loop_call() for work that the thread no longer took. */
-	run_posted(l);
+	while (l->work_head)
+		run_posted(l);
 }
 
 bool loop_on_thread(const struct loop *l)

@@ -5,6 +5,12 @@
  * are called by whichever thread serves the device. The host's lock guards configuration space and
  * BARs, the function's msix_lock guards its vectors. Source: PCI Local Bus Specification 3.0,
  * PCI Express Base Specification 4.0 (ECAM).
+ *
+ * Order of locks: host->lock, then intx_lock or msix_lock, never the other way round. A write to
+ * configuration space that moves a BAR waits, with host->lock held, until no handler of that BAR
+ * runs any more: a BAR's handler (and any loop that it waits for) must not take host->lock. That
+ * is why what the interrupt path reads of configuration space is also guarded by the inner locks:
+ * the command register by intx_lock, the MSI-X message control by msix_lock.
  */
 #ifndef BASE_PCI_H
 #define BASE_PCI_H
@@ -12,6 +18,7 @@
 #include <pthread.h>
 
 #include "base/bus.h"
+#include "base/log.h"
 #include "base/platform.h"
 #include "base/types.h"
 
@@ -97,8 +104,12 @@ struct pci_host {
 	struct pci_fn *fn[PCI_MAX_FN];
 	struct bus_region ecam, conf_addr, conf_data;
 	uint32_t conf1_address;
+	/* Only 4-byte accesses at 0xcf8 are PCI's; others go to this region, which lies under it (the
+	 * reset register at 0xcf9) and is on no bus. Set before vCPUs run; NULL: nothing there. */
+	struct bus_region *under_conf1;
 	uint64_t next_mmio, next_io;
 	struct pci_fn bridge; /* 00:00.0 */
+	struct log_limit log;
 };
 
 int pci_host_init(struct pci_host *h, struct platform *plat, const struct pci_layout *layout);
@@ -125,6 +136,9 @@ void pci_msix_bar_write(struct pci_fn *fn, uint64_t offset, uint64_t value, unsi
 /* Gives it a device number, places its BARs in the window and lets the guest see it; memory and I/O
  * decoding is on, as firmware would leave it. Errors: -ENOSPC. */
 int pci_host_add(struct pci_host *h, struct pci_fn *fn);
+/* Configuration space as it stands, little-endian; 1, 2 or 4 bytes. For cfg_hook_* and the like:
+ * takes the host's lock. */
+uint32_t pci_cfg_peek(struct pci_fn *fn, unsigned offset, unsigned size);
 /* Takes it off the bus again and closes what pci_msix_init() opened. */
 void pci_fn_fini(struct pci_fn *fn);
 

@@ -5,7 +5,8 @@ UNIT_LIB  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT_SRCS),$(wildcard te
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_LIB) $(BUILD)/libxvmm.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(BUILD)/libxvmm.a $(LIBS) \
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(BUILD)/libxvmm.a $(LIBS) \
 		$(shell $(PKGCONFIG) --libs check)
 
 unit: $(UNIT_BINS)

@@ -15,13 +15,27 @@
 
 struct netswitch;
 
-/* uplink_fd: a TAP with IFF_VNET_HDR, non-blocking, borrowed; -1: none. set_offload: tells the
- * uplink what its reader can take (always everything: the switch segments where a receiver can't);
- * may be NULL. Starts the uplink's thread. */
+#define NETSWITCH_MAX_PORTS 256
+
+/* What the switch counts beside the counters of each port; any thread may read them. */
+struct netswitch_stats {
+	_Atomic uint64_t spoofed;   /* frames with another member's, or a group, source address */
+	_Atomic uint64_t uplink_rx; /* frames read from the uplink */
+	_Atomic uint64_t uplink_tx; /* frames written to it */
+	_Atomic uint64_t uplink_tx_dropped;
+};
+
+/* uplink_fd: a TAP with IFF_VNET_HDR and a header of VNET_HDR_BYTES, non-blocking, borrowed, that has
+ * been told that its reader can take every offload (tap_set_offload(fd, VNET_RX_OFFLOADS)): the
+ * switch completes what a receiver can't. -1: none. Starts the uplink's thread. `name` outlives the
+ * switch. Errors: -ENOMEM, errno of pthread_create and epoll. */
 int netswitch_create(struct netswitch **out, const char *name, int uplink_fd);
 void netswitch_destroy(struct netswitch *sw); /* all ports detached */
 
-/* The carrier for one port, which is borrowed; before the port is live. -ENOSPC, -EEXIST (MAC). */
+const struct netswitch_stats *netswitch_stats(const struct netswitch *sw);
+
+/* The carrier for one port, which is borrowed; before the port is live. -ENOMEM, -ENOSPC, -EEXIST
+ * (MAC, or the port is a member already), -EINVAL (the MAC is a group address). */
 int netswitch_attach(struct netswitch *sw, struct port *port, struct carrier **out);
 void netswitch_detach(struct netswitch *sw, struct port *port); /* its loop has stopped */
 

@@ -50,3 +50,9 @@ void arch_virtio_mmio_slot(unsigned slot, gpa_t *base, unsigned *gsi)
 	*base = X86_VIRTIO_MMIO_BASE + (uint64_t)slot * X86_VIRTIO_MMIO_BYTES;
 	*gsi = slot_gsi[slot % ARCH_MAX_VIRTIO_MMIO];
 }
+
+_Static_assert(X86_PCI_MMIO_LAST == X86_PCI_MMIO_BASE + X86_PCI_MMIO_BYTES - 1,
+	       "PCI memory window");
+_Static_assert(X86_PCI_IO_LAST == X86_PCI_IO_BASE + X86_PCI_IO_BYTES - 1, "PCI I/O window");
+_Static_assert(X86_VIRTIO_MMIO_SLOT(0F) == X86_VIRTIO_MMIO_BASE + 15 * X86_VIRTIO_MMIO_BYTES,
+	       "virtio-mmio slots");

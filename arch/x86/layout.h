@@ -1,14 +1,14 @@
 /*
  * Where everything lies in an x86 guest: every fixed guest-physical address, I/O port and interrupt
- * line, in one place. Constants only: dsdt.asl includes this file as well, through
- * the C preprocessor.
+ * line, in one place. Constants only, because dsdt.asl is run through the C preprocessor with this
+ * file included.
  *
- *   0000_0000  page 0: never used by the loader
- *   0000_1000  loader structures: GDT, boot parameters, page tables, command line (RAM, usable)
- *   0009_FC00  reserved up to 1 MiB; ACPI tables from E_0000, MP table from F_0000
- *   0010_0000  RAM, up to min(memory, 3 GiB)
- *   C000_0000  hole: PCI memory window, ECAM, virtio-mmio slots, IOAPIC, local APIC, KVM's own
- * pages 1_0000_0000  the rest of RAM
+ *   0000_0000    page 0: never used by the loader
+ *   0000_1000    loader structures: GDT, boot parameters, page tables, command line (usable RAM)
+ *   0009_FC00    reserved up to 1 MiB; ACPI tables from E_0000, MP table from F_0000
+ *   0010_0000    RAM, up to min(memory, 3 GiB)
+ *   C000_0000    hole: PCI memory window, ECAM, virtio-mmio slots, IOAPIC, local APIC, KVM's pages
+ *   1_0000_0000  the rest of RAM
  */
 #ifndef ARCH_X86_LAYOUT_H
 #define ARCH_X86_LAYOUT_H
@@ -24,6 +24,7 @@
 /* What the loader leaves below 640 KiB; the guest may use all of it once it is done with it. */
 #define X86_LOADER_BASE 0x1000
 #define X86_GDT		0x1000
+#define X86_GDT_BYTES	48
 #define X86_ZERO_PAGE	0x7000	/* struct boot_params; one page */
 #define X86_PAGE_TABLES 0x9000	/* PML4, PDPT, 4 page directories of 2 MiB pages */
 #define X86_INFO_BASE	0x10000 /* PVH start info or Multiboot info, with its lists and strings */
@@ -45,16 +46,18 @@
 #define X86_RESERVED_END  0x100000
 
 /* The hole. */
-#define X86_PCI_MMIO_BASE     0xC0000000
-#define X86_PCI_MMIO_BYTES    0x20000000
-#define X86_ECAM_BASE	      0xE0000000
-#define X86_ECAM_BYTES	      0x00100000 /* one bus */
-#define X86_VIRTIO_MMIO_BASE  0xE8000000
-#define X86_VIRTIO_MMIO_BYTES 0x1000 /* from slot to slot */
-#define X86_IOAPIC_BASE	      0xFEC00000
-#define X86_LAPIC_BASE	      0xFEE00000
-#define X86_KVM_IDENTITY_MAP  0xFFFBC000 /* one page, KVM_SET_IDENTITY_MAP_ADDR */
-#define X86_KVM_TSS	      0xFFFBD000 /* three pages, KVM_SET_TSS_ADDR */
+#define X86_PCI_MMIO_BASE	  0xC0000000
+#define X86_PCI_MMIO_BYTES	  0x20000000
+#define X86_PCI_MMIO_LAST	  0xDFFFFFFF /* for iasl, which does not compute here */
+#define X86_ECAM_BASE		  0xE0000000
+#define X86_ECAM_BYTES		  0x00100000 /* one bus */
+#define X86_VIRTIO_MMIO_BASE	  0xE8000000
+#define X86_VIRTIO_MMIO_BYTES	  0x1000	  /* from slot to slot */
+#define X86_VIRTIO_MMIO_SLOT(hex) 0xE80##hex##000 /* for iasl, which miscounts expressions */
+#define X86_IOAPIC_BASE		  0xFEC00000
+#define X86_LAPIC_BASE		  0xFEE00000
+#define X86_KVM_IDENTITY_MAP	  0xFFFBC000 /* one page, KVM_SET_IDENTITY_MAP_ADDR */
+#define X86_KVM_TSS		  0xFFFBD000 /* three pages, KVM_SET_TSS_ADDR */
 
 /* I/O ports. */
 #define X86_PORT_RTC	     0x70
@@ -69,6 +72,7 @@
 #define X86_PORT_RESET	     0xCF9
 #define X86_PCI_IO_BASE	     0x1000
 #define X86_PCI_IO_BYTES     0xE000
+#define X86_PCI_IO_LAST	     0xEFFF
 
 #define X86_RESET_VALUE	   0x06
 #define X86_S5_SLP_TYP	   5
@@ -82,7 +86,7 @@
 #define X86_GSI_COM1	  4
 #define X86_GSI_RTC	  8
 #define X86_GSI_SCI	  9  /* level-triggered, active high */
-#define X86_GSI_PCI_FIRST 16 /* device d, pin A: 16 + d % 8; level-triggered, active high */
+#define X86_GSI_PCI_FIRST 16 /* device d, pin A: 16 + d % 8; level-triggered */
 #define X86_NR_GSI_PCI	  8
 #define X86_GSI_TIMER_PIN 2
 

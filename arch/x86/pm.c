@@ -167,10 +167,17 @@ int pm_init(struct pm *pm, const struct arch_devices_params *params)
 		rc = add(pm, &pm->kbd, "kbd-reset", X86_PORT_KBD_COMMAND, 1, &kbd_ops);
 	if (!rc)
 		rc = add(pm, &pm->port92, "port92", X86_PORT_92, 1, &port92_ops);
-	if (!rc)
-		rc = add(pm, &pm->reset, "reset", X86_PORT_RESET, 1, &reset_ops);
-	if (rc)
+	if (rc) {
 		pm_fini(pm);
+		return rc;
+	}
+	/* Inside PCI's address register, which passes on what is not its own. */
+	pm->reset = (struct bus_region){ .name = "reset",
+					 .base = X86_PORT_RESET,
+					 .size_bytes = 1,
+					 .ops = &reset_ops,
+					 .opaque = pm };
+	params->pci->under_conf1 = &pm->reset;
 	return rc;
 }
 
@@ -181,7 +188,6 @@ void pm_fini(struct pm *pm)
 	bus_del(pm->plat->pio, &pm->timer_block);
 	bus_del(pm->plat->pio, &pm->kbd);
 	bus_del(pm->plat->pio, &pm->port92);
-	bus_del(pm->plat->pio, &pm->reset);
 	pthread_mutex_destroy(&pm->lock);
 }
 

@@ -1,0 +1,237 @@
+/* See mock_net.h. */
+#include <check.h>
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+
+#include "tests/unit/mock_net.h"
+
+void mock_nic_mac(uint8_t mac[ETH_ADDR_BYTES], uint8_t id)
+{
+	memcpy(mac, (uint8_t[]){0x52, 0x54, 0, 0, 0, id}, ETH_ADDR_BYTES);
+}
+
+void mock_nic_init(struct mock_nic *n, const char *name, uint8_t id)
+{
+	uint8_t mac[ETH_ADDR_BYTES];
+
+	memset(n, 0, sizeof(*n));
+	mock_platform_init(&n->mp, MIB(32), 0);
+	ck_assert_int_eq(loop_init(&n->loop, name), 0);
+	mock_nic_mac(mac, id);
+	ck_assert_int_eq(virtio_net_create(&n->net, name, mac, &n->loop, &n->mp.plat), 0);
+	n->dev = virtio_net_dev(n->net);
+	n->port = virtio_net_port(n->net);
+	mock_driver_init(&n->drv, &n->mp, n->dev);
+}
+
+void mock_nic_fini(struct mock_nic *n)
+{
+	loop_stop(&n->loop);
+	virtio_dev_stop(n->dev);
+	virtio_net_destroy(n->net);
+	loop_fini(&n->loop);
+	mock_platform_fini(&n->mp);
+}
+
+bool mock_nic_start(struct mock_nic *n, uint64_t features, uint16_t queue_size)
+{
+	bool ok;
+
+	n->drv.next = MIB(1);
+	n->mergeable = features & MOCK_NET_MRG;
+	ok = mock_driver_start(&n->drv, features, queue_size);
+	n->free_mem = n->drv.next;
+	return ok;
+}
+
+/* Test data goes round in the memory behind the rings. */
+static gpa_t take(struct mock_nic *n, size_t len)
+{
+	if (n->drv.next + len > MIB(32))
+		n->drv.next = n->free_mem;
+	return mock_driver_alloc(&n->drv, len, 1);
+}
+
+static void split(gpa_t gpa, size_t len, unsigned segs, bool write, struct mock_seg *out)
+{
+	for (unsigned i = 0; i < segs; i++) {
+		size_t part = i + 1 < segs ? len / segs : len - (segs - 1) * (len / segs);
+
+		out[i] = (struct mock_seg){gpa, (uint32_t)part, write};
+		gpa += part;
+	}
+}
+
+void mock_nic_rx_add(struct mock_nic *n, uint32_t len, unsigned segs)
+{
+	struct mock_seg s[256];
+	gpa_t gpa = take(n, len);
+	uint16_t head;
+
+	ck_assert_uint_le(segs, ARRAY_SIZE(s));
+	split(gpa, len, segs, true, s);
+	if (segs > 1)
+		head = mock_ring_add_indirect(&n->drv.ring[0], take(n, 16 * segs), s, segs);
+	else
+		head = mock_ring_add(&n->drv.ring[0], s, 1);
+	n->rx_buf[head] = gpa;
+	n->rx_len[head] = len;
+}
+
+bool mock_nic_rx(struct mock_nic *n, struct mock_frame *f)
+{
+	uint32_t id, len;
+	unsigned bufs;
+
+	if (!mock_ring_used(&n->drv.ring[0], &id, &len))
+		return false;
+	ck_assert_uint_lt(id, 256);
+	ck_assert_uint_ge(len, VNET_HDR_BYTES);
+	ck_assert_uint_le(len, n->rx_len[id]);
+	ck_assert_int_eq(gmem_read(&n->mp.mem, n->rx_buf[id], &f->hdr, VNET_HDR_BYTES), 0);
+	f->len = len - VNET_HDR_BYTES;
+	if (f->len)
+		ck_assert_int_eq(gmem_read(&n->mp.mem, n->rx_buf[id] + VNET_HDR_BYTES, f->data,
+					   f->len),
+				 0);
+	bufs = f->hdr.num_buffers;
+	ck_assert_uint_ge(bufs, 1);
+	if (!n->mergeable)
+		ck_assert_uint_eq(bufs, 1);
+	while (--bufs) {
+		/* All buffers of a frame are published together. */
+		ck_assert(mock_ring_used(&n->drv.ring[0], &id, &len));
+		ck_assert_uint_le(len, n->rx_len[id]);
+		ck_assert_uint_le(f->len + len, sizeof(f->data));
+		ck_assert_int_eq(gmem_read(&n->mp.mem, n->rx_buf[id], f->data + f->len, len), 0);
+		f->len += len;
+	}
+	return true;
+}
+
+void mock_nic_tx(struct mock_nic *n, const struct virtio_net_hdr_v1 *hdr, const void *frame,
+		 size_t len, unsigned segs)
+{
+	struct mock_seg s[256];
+	gpa_t gpa = take(n, VNET_HDR_BYTES + len);
+
+	ck_assert_int_eq(gmem_write(&n->mp.mem, gpa, hdr, VNET_HDR_BYTES), 0);
+	if (len)
+		ck_assert_int_eq(gmem_write(&n->mp.mem, gpa + VNET_HDR_BYTES, frame, len), 0);
+	split(gpa, VNET_HDR_BYTES + len, segs, false, s);
+	if (segs > 1)
+		mock_ring_add_indirect(&n->drv.ring[1], take(n, 16 * segs), s, segs);
+	else
+		mock_ring_add(&n->drv.ring[1], s, 1);
+}
+
+void mock_frame_fill(uint8_t *frame, size_t len, uint8_t dst_id, uint8_t src_id, uint32_t seed)
+{
+	uint8_t head[14] = {[12] = 0x88, [13] = 0xb5};
+
+	mock_nic_mac(head, dst_id);
+	mock_nic_mac(head + 6, src_id);
+	for (size_t i = 0; i < len; i++) {
+		seed = seed * 1664525 + 1013904223;
+		frame[i] = i < sizeof(head) ? head[i] : (uint8_t)(seed >> 24);
+	}
+}
+
+static struct mock_carrier *mock(struct carrier *c)
+{
+	return container_of(c, struct mock_carrier, carrier);
+}
+
+static int mc_send(struct carrier *c, const struct frame *f)
+{
+	struct mock_carrier *m = mock(c);
+	struct iov_cursor cur = iov_cursor(f->iov, f->iovcnt);
+
+	if (m->eagain) {
+		m->eagain--;
+		return -EAGAIN;
+	}
+	m->sends++;
+	m->hdr = f->hdr;
+	m->len = f->len;
+	ck_assert_uint_le(f->len, FRAME_MAX_BYTES);
+	ck_assert_uint_eq(f->head_len, f->len < FRAME_HEAD_BYTES ? f->len : FRAME_HEAD_BYTES);
+	memcpy(m->data, f->head, f->head_len);
+	ck_assert_uint_eq(iov_read(&cur, m->data + f->head_len, sizeof(m->data)),
+			  f->len - f->head_len);
+	return 0;
+}
+
+static void mc_send_end(struct carrier *c)
+{
+	mock(c)->send_ends++;
+}
+
+static void mc_rx_ready(struct carrier *c)
+{
+	mock(c)->rx_readies++;
+}
+
+static int mc_start(struct carrier *c)
+{
+	mock(c)->starts++;
+	return mock(c)->start_err;
+}
+
+static void mc_stop(struct carrier *c)
+{
+	mock(c)->stops++;
+}
+
+static void mc_set_rx_features(struct carrier *c, uint64_t features)
+{
+	mock(c)->features = features;
+}
+
+static bool mc_link_up(struct carrier *c)
+{
+	return mock(c)->up;
+}
+
+static const struct carrier_ops mc_ops = {
+	.send = mc_send,
+	.send_end = mc_send_end,
+	.rx_ready = mc_rx_ready,
+	.start = mc_start,
+	.stop = mc_stop,
+	.set_rx_features = mc_set_rx_features,
+	.link_up = mc_link_up,
+};
+
+void mock_carrier_init(struct mock_carrier *c)
+{
+	memset(c, 0, sizeof(*c));
+	c->carrier.ops = &mc_ops;
+	c->up = true;
+}
+
+int mock_deliver(struct port *p, const struct virtio_net_hdr_v1 *hdr, const void *frame, size_t len)
+{
+	struct iovec iov[FRAME_MAX_IOV];
+	size_t done = 0;
+
+	if (!p->ops->rx_begin(p))
+		return -ENOTCONN;
+	while (done < len) {
+		unsigned cnt = ARRAY_SIZE(iov);
+		ssize_t got = p->ops->rx_reserve(p, len - done, iov, &cnt);
+		struct iov_cursor cur = iov_cursor(iov, cnt);
+
+		if (got <= 0) {
+			p->ops->rx_abort(p);
+			p->ops->rx_end(p);
+			return got < 0 ? (int)got : -ENOBUFS;
+		}
+		done += iov_write(&cur, (const uint8_t *)frame + done, len - done);
+	}
+	p->ops->rx_commit(p, hdr, len);
+	p->ops->rx_end(p);
+	return 0;
+}

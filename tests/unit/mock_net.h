@@ -1,0 +1,79 @@
+/*
+ * For tests of NICs and what carries their frames: a whole NIC (platform, driver, virtio-net) on a
+ * loop, and a carrier that records.
+ */
+#ifndef TESTS_MOCK_NET_H
+#define TESTS_MOCK_NET_H
+
+#include "base/iov.h"
+#include "base/vnet.h"
+#include "tests/unit/mock_driver.h"
+#include "virtio/devices.h"
+
+#define MOCK_NET_BASE                                                                              \
+	(VNET_BIT(VIRTIO_F_VERSION_1) | VNET_BIT(VIRTIO_RING_F_INDIRECT_DESC) |                    \
+	 VNET_BIT(VIRTIO_NET_F_MAC) | VNET_BIT(VIRTIO_NET_F_STATUS))
+#define MOCK_NET_TX_OFFLOADS                                                                       \
+	(VNET_BIT(VIRTIO_NET_F_CSUM) | VNET_BIT(VIRTIO_NET_F_HOST_TSO4) |                          \
+	 VNET_BIT(VIRTIO_NET_F_HOST_TSO6) | VNET_BIT(VIRTIO_NET_F_HOST_ECN))
+#define MOCK_NET_MRG VNET_BIT(VIRTIO_NET_F_MRG_RXBUF)
+#define MOCK_NET_ALL (MOCK_NET_BASE | MOCK_NET_TX_OFFLOADS | MOCK_NET_MRG | VNET_RX_OFFLOADS)
+
+struct mock_nic {
+	struct mock_platform mp;
+	struct mock_driver drv;
+	struct loop loop;
+	struct virtio_net *net;
+	struct virtio_dev *dev;
+	struct port *port;
+	gpa_t free_mem; /* where test data begins after mock_nic_start() */
+	bool mergeable;
+	gpa_t rx_buf[256]; /* of the chain with this head */
+	uint32_t rx_len[256];
+};
+
+/* A frame as the driver got it. */
+struct mock_frame {
+	struct virtio_net_hdr_v1 hdr;
+	size_t len;
+	uint8_t data[FRAME_MAX_BYTES + 64];
+};
+
+/* id: last byte of the MAC 52:54:00:00:00:id. The loop is not running. */
+void mock_nic_init(struct mock_nic *n, const char *name, uint8_t id);
+void mock_nic_fini(struct mock_nic *n);
+bool mock_nic_start(struct mock_nic *n, uint64_t features, uint16_t queue_size);
+void mock_nic_mac(uint8_t mac[ETH_ADDR_BYTES], uint8_t id);
+
+/* Makes a receive buffer of len bytes in `segs` segments available (no kick). */
+void mock_nic_rx_add(struct mock_nic *n, uint32_t len, unsigned segs);
+/* Takes the next received frame, if there is one: joins mergeable buffers, checks lengths. */
+bool mock_nic_rx(struct mock_nic *n, struct mock_frame *f);
+
+/* Makes header and frame available for transmission, in `segs` segments (no kick). */
+void mock_nic_tx(struct mock_nic *n, const struct virtio_net_hdr_v1 *hdr, const void *frame,
+		 size_t len, unsigned segs);
+
+/* dst, src, EtherType 0x88b5, then a pattern of `seed`. */
+void mock_frame_fill(uint8_t *frame, size_t len, uint8_t dst_id, uint8_t src_id, uint32_t seed);
+
+/* A carrier that keeps the last frame it was given. */
+struct mock_carrier {
+	struct carrier carrier;
+	unsigned sends, send_ends, rx_readies, starts, stops;
+	unsigned eagain; /* so many sends more are refused */
+	int start_err;
+	bool up;
+	uint64_t features;
+	struct virtio_net_hdr_v1 hdr;
+	size_t len;
+	uint8_t data[FRAME_MAX_BYTES];
+};
+
+void mock_carrier_init(struct mock_carrier *c);
+
+/* Delivers a frame to the port as a carrier does. 0, -ENOBUFS, -ENOTCONN. */
+int mock_deliver(struct port *p, const struct virtio_net_hdr_v1 *hdr, const void *frame,
+		 size_t len);
+
+#endif

@@ -1,0 +1,315 @@
+/*
+ * virtio-net: a network device with one receive and one transmit queue (VIRTIO 1.2, 5.1).
+ *
+ * This file: the device, its configuration space, and the transmit side. net_rx.c is the receive
+ * side, net_hdr.c checks headers. Frames are carried by a carrier (base/carrier.h) that can be
+ * exchanged behind the device.
+ *
+ * Owned by the device's loop: everything but the receive side. No lock is held while the carrier is
+ * called.
+ *
+ * Offered are only features that every carrier can do, or complete in software: they cannot be
+ * renegotiated when the binding of a live device changes.
+ */
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <stdlib.h>
+
+#include "base/iov.h"
+#include "base/vnet.h"
+#include "virtio/net_internal.h"
+
+/* Frames taken from one NIC before the loop's other devices get their turn. */
+#define TX_BATCH_FRAMES 256
+
+#define NET_FEATURES                                                                               \
+	(VNET_RX_OFFLOADS | VNET_BIT(VIRTIO_NET_F_MAC) | VNET_BIT(VIRTIO_NET_F_STATUS) |           \
+	 VNET_BIT(VIRTIO_NET_F_MRG_RXBUF) | VNET_BIT(VIRTIO_NET_F_CSUM) |                          \
+	 VNET_BIT(VIRTIO_NET_F_HOST_TSO4) | VNET_BIT(VIRTIO_NET_F_HOST_TSO6) |                     \
+	 VNET_BIT(VIRTIO_NET_F_HOST_ECN))
+
+static struct virtio_net *net_of(struct virtio_dev *dev)
+{
+	return container_of(dev, struct virtio_net, dev);
+}
+
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* -- Transmit -- */
+
+/* Turns the chain into a frame. False: the driver broke a rule that concerns this frame only. */
+static bool tx_build(struct virtio_net *net)
+{
+	const struct virtq_chain *chain = &net->tx_chain;
+	struct frame *f = &net->tx_frame;
+	struct iov_cursor cur = iov_cursor(chain->iov, chain->nr_out);
+
+	if (chain->nr_in || chain->out_bytes < VNET_HDR_BYTES + FRAME_MIN_BYTES ||
+	    chain->out_bytes > VNET_HDR_BYTES + FRAME_MAX_BYTES)
+		return false;
+	f->len = chain->out_bytes - VNET_HDR_BYTES;
+	f->head_len = f->len < FRAME_HEAD_BYTES ? f->len : FRAME_HEAD_BYTES;
+
+	/* The guest may change these bytes at any time: read once, decide on the copy. */
+	iov_read(&cur, &f->hdr, sizeof(f->hdr));
+	iov_read(&cur, f->head, f->head_len);
+	f->iovcnt = iov_slice(cur, f->len - f->head_len, f->iov, FRAME_MAX_IOV);
+
+	return net_hdr_check(&f->hdr, f->len, net->dev.acked) == 0;
+}
+
+/* Carries the frame that was built. -EAGAIN: the carrier is full. */
+static int tx_send(struct virtio_net *net)
+{
+	struct carrier *c = net->port.carrier;
+	const struct frame *f = &net->tx_frame;
+	int rc;
+
+	if (!c) {
+		count(&net->port.stats.tx_dropped, 1);
+		return 0;
+	}
+	rc = c->ops->send(c, f);
+	if (rc != -EAGAIN) {
+		count(&net->port.stats.tx_frames, 1);
+		count(&net->port.stats.tx_bytes, f->len);
+	}
+	return rc;
+}
+
+/* Serves the transmit queue until it is empty, broken, blocked, or had its turn. */
+static void tx_serve(struct virtio_net *net)
+{
+	struct virtq *vq = &net->dev.vq[NET_QUEUE_TX];
+	struct carrier *c = net->port.carrier;
+	unsigned taken = 0;
+	int rc = 0;
+
+	if (!net->dev.live || net->tx_blocked)
+		return;
+	virtq_disable_doorbell(vq);
+	for (;;) {
+		if (taken == TX_BATCH_FRAMES) {
+			loop_post(net->dev.loop, &net->tx_work);
+			break;
+		}
+		rc = virtq_pop(vq, &net->tx_chain);
+		if (rc < 0)
+			break;
+		if (!rc) {
+			if (!virtq_enable_doorbell(vq))
+				break;
+			virtq_disable_doorbell(vq);
+			taken++; /* an index that moves to and fro must not keep us here */
+			continue;
+		}
+		taken++;
+		if (!tx_build(net)) {
+			count(&net->port.stats.tx_invalid, 1);
+		} else if (tx_send(net) == -EAGAIN) {
+			virtq_unpop(vq, 1);
+			net->tx_blocked = true;
+			break;
+		}
+		virtq_push(vq, net->tx_chain.head, 0);
+	}
+	/* First let go of the receivers' locks: a fault below stops this NIC and its carrier. */
+	if (c)
+		c->ops->send_end(c);
+	virtio_publish(&net->dev, NET_QUEUE_TX);
+	if (rc < 0)
+		virtio_guest_fault(&net->dev, vq->why_broken);
+}
+
+static void tx_work(struct loop_work *w)
+{
+	struct virtio_net *net = container_of(w, struct virtio_net, tx_work);
+
+	net->tx_blocked = false;
+	tx_serve(net);
+}
+
+static void net_tx_resume(struct port *p)
+{
+	struct virtio_net *net = container_of(p, struct virtio_net, port);
+
+	loop_post(net->dev.loop, &net->tx_work);
+}
+
+/* -- Link state and faults, carried to the loop -- */
+
+static bool net_link_up(const struct virtio_net *net)
+{
+	struct carrier *c = net->port.carrier;
+
+	return c && c->ops->link_up(c);
+}
+
+static void link_work(struct loop_work *w)
+{
+	struct virtio_net *net = container_of(w, struct virtio_net, link_work);
+	bool up = net_link_up(net);
+
+	if (up == net->link_shown)
+		return;
+	net->link_shown = up;
+	if (net->dev.live && virtio_has(&net->dev, VIRTIO_NET_F_STATUS))
+		virtio_config_changed(&net->dev);
+}
+
+static void net_link_changed(struct port *p)
+{
+	struct virtio_net *net = container_of(p, struct virtio_net, port);
+
+	loop_post(net->dev.loop, &net->link_work);
+}
+
+static void fault_work(struct loop_work *w)
+{
+	struct virtio_net *net = container_of(w, struct virtio_net, fault_work);
+	const char *why;
+
+	pthread_mutex_lock(&net->rx.lock);
+	why = net->rx.fault; /* NULL if the driver has reset the device meanwhile */
+	net->rx.fault = NULL;
+	pthread_mutex_unlock(&net->rx.lock);
+	if (why)
+		virtio_guest_fault(&net->dev, why);
+}
+
+/* -- The device -- */
+
+static int net_start(struct virtio_dev *dev)
+{
+	struct virtio_net *net = net_of(dev);
+	struct carrier *c = net->port.carrier;
+	uint64_t rx_features = dev->acked & VNET_RX_OFFLOADS;
+	int err;
+
+	net->tx_blocked = false;
+	net->link_shown = net_link_up(net);
+	atomic_store_explicit(&net->port.rx_features, rx_features, memory_order_relaxed);
+	net_rx_start(net);
+	if (c) {
+		c->ops->set_rx_features(c, rx_features);
+		err = c->ops->start(c);
+		if (err) {
+			net_rx_stop(net);
+			return err;
+		}
+	}
+	return 0; /* virtio.c kicks both queues now */
+}
+
+static void net_stop(struct virtio_dev *dev)
+{
+	struct virtio_net *net = net_of(dev);
+	struct carrier *c = net->port.carrier;
+
+	net_rx_stop(net);
+	if (c)
+		c->ops->stop(c);
+	atomic_store_explicit(&net->port.rx_features, 0, memory_order_relaxed);
+	net->tx_blocked = false;
+}
+
+static void net_kick(struct virtio_dev *dev, unsigned q)
+{
+	struct virtio_net *net = net_of(dev);
+	struct carrier *c = net->port.carrier;
+
+	if (q == NET_QUEUE_TX) {
+		tx_serve(net);
+		return;
+	}
+	net_rx_quiet(net);
+	if (c)
+		c->ops->rx_ready(c);
+}
+
+static void net_config_read(struct virtio_dev *dev, unsigned offset, void *data, unsigned len)
+{
+	struct virtio_net *net = net_of(dev);
+	struct virtio_net_config cfg = {0};
+
+	memset(data, 0, len);
+	if (offset >= sizeof(cfg))
+		return;
+	if (len > sizeof(cfg) - offset)
+		len = (unsigned)sizeof(cfg) - offset;
+	memcpy(cfg.mac, net->port.mac, sizeof(cfg.mac));
+	cfg.status = net_link_up(net) ? VIRTIO_NET_S_LINK_UP : 0;
+	memcpy(data, (const uint8_t *)&cfg + offset, len);
+}
+
+static const struct virtio_dev_ops net_ops = {
+	.start = net_start,
+	.stop = net_stop,
+	.kick = net_kick,
+	.config_read = net_config_read,
+};
+
+static const struct port_ops net_port_ops = {
+	.rx_begin = net_rx_begin,
+	.rx_reserve = net_rx_reserve,
+	.rx_commit = net_rx_commit,
+	.rx_abort = net_rx_abort,
+	.rx_end = net_rx_end,
+	.tx_resume = net_tx_resume,
+	.link_changed = net_link_changed,
+};
+
+int virtio_net_create(struct virtio_net **out, const char *name, const uint8_t mac[6],
+		      struct loop *loop, struct platform *plat)
+{
+	static const uint16_t sizes[NET_NR_QUEUES] = {NET_QUEUE_SIZE, NET_QUEUE_SIZE};
+	struct virtio_net *net = calloc(1, sizeof(*net));
+	int err;
+
+	if (!net)
+		return -ENOMEM;
+	err = net_rx_init(net);
+	if (err) {
+		free(net);
+		return err;
+	}
+	net->tx_work.fn = tx_work;
+	net->link_work.fn = link_work;
+	net->fault_work.fn = fault_work;
+	net->port.ops = &net_port_ops;
+	net->port.name = name;
+	memcpy(net->port.mac, mac, ETH_ADDR_BYTES);
+	virtio_dev_init(&net->dev, name, VIRTIO_ID_NET, NET_FEATURES, sizes, NET_NR_QUEUES,
+			&net_ops, loop, plat);
+	*out = net;
+	return 0;
+}
+
+struct virtio_dev *virtio_net_dev(struct virtio_net *net)
+{
+	return &net->dev;
+}
+
+struct port *virtio_net_port(struct virtio_net *net)
+{
+	return &net->port;
+}
+
+void virtio_net_set_carrier(struct virtio_net *net, struct carrier *carrier)
+{
+	net->port.carrier = carrier;
+	if (carrier)
+		carrier->port = &net->port;
+}
+
+void virtio_net_destroy(struct virtio_net *net)
+{
+	if (!net)
+		return;
+	net_rx_fini(net);
+	free(net);
+}

@@ -1,0 +1,80 @@
+/*
+ * virtio-net, private to virtio/net*.c.
+ */
+#ifndef VIRTIO_NET_INTERNAL_H
+#define VIRTIO_NET_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/carrier.h"
+#include "virtio/devices.h"
+#include "virtio/virtio.h"
+
+enum { NET_QUEUE_RX, NET_QUEUE_TX, NET_NR_QUEUES };
+
+#define NET_QUEUE_SIZE 256
+
+/* One chain reserved for the frame that is being received. */
+struct net_rx_buf {
+	uint16_t head;
+	uint32_t bytes; /* room for the frame: without the header in the first one */
+};
+
+/*
+ * The receive side. Everything in it, and the receive queue while the device is live, belongs to
+ * whoever holds `lock`: the NIC's loop, another guest's loop that delivers a frame, an uplink.
+ */
+struct net_rx {
+	pthread_mutex_t lock;
+	bool live;
+	bool mergeable;
+	const char *fault; /* a rule that the driver broke, on its way to the loop; or NULL */
+	unsigned nr_staged;
+	unsigned nr_bufs; /* of the frame in progress */
+	struct net_rx_buf bufs[NET_QUEUE_SIZE];
+	unsigned nr_hdr_segs;
+	struct iovec hdr_segs[VNET_HDR_BYTES]; /* where its header goes */
+	struct virtq_chain chain;
+};
+
+struct virtio_net {
+	struct virtio_dev dev;
+	struct port port;
+	struct net_rx rx;
+
+	/* The NIC's loop only. */
+	struct loop_work tx_work;    /* serve the transmit queue (again) */
+	struct loop_work link_work;  /* the carrier's link may have changed */
+	struct loop_work fault_work; /* rx.fault is set */
+	bool tx_blocked;             /* send() said -EAGAIN: wait for tx_resume() */
+	bool link_shown;             /* what the driver was last told */
+	struct virtq_chain tx_chain;
+	struct frame tx_frame;
+};
+
+/*
+ * Checks a header that a driver wrote for a frame of `len` bytes, and puts it into the one form
+ * that carriers get to see: unused fields zero, hdr_len within the frame. `acked`: the negotiated
+ * features. -EINVAL: a field breaks a rule.
+ */
+int net_hdr_check(struct virtio_net_hdr_v1 *hdr, size_t len, uint64_t acked);
+
+/* Makes a header fit for a driver that negotiated `acked`. */
+void net_hdr_finish(struct virtio_net_hdr_v1 *hdr, uint16_t num_buffers, uint64_t acked);
+
+/* The receive side of the port (net_rx.c). */
+int net_rx_init(struct virtio_net *net);
+void net_rx_fini(struct virtio_net *net);
+/* On the loop, with the receive lock not held. After net_rx_stop() no thread touches the ring. */
+void net_rx_start(struct virtio_net *net);
+void net_rx_stop(struct virtio_net *net);
+/* The driver rang the receive doorbell. */
+void net_rx_quiet(struct virtio_net *net);
+
+bool net_rx_begin(struct port *p);
+ssize_t net_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned *iovcnt);
+void net_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
+void net_rx_abort(struct port *p);
+void net_rx_end(struct port *p);
+
+#endif

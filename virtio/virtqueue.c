@@ -1,0 +1,393 @@
+/*
+ * Split virtqueue, device side. Source: VIRTIO 1.2, section 2.7.
+ *
+ * Theory of operation. The three areas lie in memory that the driver can write at any time, so
+ * nothing in them is looked at twice: an index or a descriptor is read once into a private copy,
+ * and the copy is what gets checked and used. The cursors (last_avail, used_idx) are private.
+ *
+ * Order of memory accesses. The driver writes descriptors and ring entries, then avail->idx; we
+ * read avail->idx (acquire), then the rest. We write used entries, then used->idx (release). The
+ * two places where a store must be seen before a later load (doorbell wanted? interrupt wanted?)
+ * need a full fence on every machine, x86 included: each side stores its index, then looks at what
+ * the other side wants; without the fences both could look too early and both go to sleep.
+ *
+ * How far the driver may go. Every buffer that it made available stays unavailable to it until it
+ * sees it used, so avail->idx is never more than the queue's size ahead of the published used
+ * index. This bounds the chains in flight for the devices above.
+ *
+ * Thread: one at a time, the user of the queue. No locks.
+ */
+#include "virtio/virtqueue.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define DESC_NEXT     1
+#define DESC_WRITE    2
+#define DESC_INDIRECT 4
+
+#define AVAIL_NO_INTERRUPT 1
+#define USED_NO_NOTIFY	   1
+
+struct virtq_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next;
+};
+
+/* Behind the ring follows used_event, written by the driver. */
+struct virtq_avail {
+	_Atomic uint16_t flags;
+	_Atomic uint16_t idx;
+	_Atomic uint16_t ring[];
+};
+
+struct virtq_used_elem {
+	uint32_t id;
+	uint32_t len;
+};
+
+/* Behind the ring follows avail_event, written by the device. */
+struct virtq_used {
+	_Atomic uint16_t flags;
+	_Atomic uint16_t idx;
+	struct virtq_used_elem ring[];
+};
+
+_Static_assert(sizeof(struct virtq_desc) == 16, "descriptor layout");
+_Static_assert(sizeof(struct virtq_used_elem) == 8, "used element layout");
+_Static_assert(offsetof(struct virtq_avail, ring) == 4, "available ring layout");
+_Static_assert(offsetof(struct virtq_used, ring) == 4, "used ring layout");
+
+static uint16_t load16(const _Atomic uint16_t *p, memory_order order)
+{
+	return le16toh(atomic_load_explicit(p, order));
+}
+
+static void store16(_Atomic uint16_t *p, uint16_t v, memory_order order)
+{
+	atomic_store_explicit(p, htole16(v), order);
+}
+
+static _Atomic uint16_t *avail_event(const struct virtq *vq)
+{
+	return (_Atomic uint16_t *)(void *)&vq->used->ring[vq->size];
+}
+
+static int virtq_break(struct virtq *vq, const char *why)
+{
+	vq->broken = true;
+	vq->why_broken = why;
+	return -EPROTO;
+}
+
+void virtq_reset(struct virtq *vq, uint16_t max_size)
+{
+	memset(vq, 0, sizeof(*vq));
+	vq->max_size = max_size;
+	vq->size = max_size;
+}
+
+static void *area(const struct gmem *mem, gpa_t gpa, uint64_t len, unsigned align, int *err)
+{
+	void *p;
+
+	if (gpa % align) {
+		*err = -EINVAL;
+		return NULL;
+	}
+	p = gmem_ptr(mem, gpa, len);
+	if (!p)
+		*err = -EFAULT;
+	return p;
+}
+
+int virtq_enable(struct virtq *vq, const struct gmem *mem, bool event_idx, bool indirect)
+{
+	void *desc, *avail, *used;
+	int err = 0;
+
+	if (vq->enabled || !is_pow2(vq->size) || vq->size > vq->max_size)
+		return -EINVAL;
+
+	desc = area(mem, vq->desc_gpa, (uint64_t)vq->size * sizeof(struct virtq_desc), 16, &err);
+	avail = area(mem, vq->avail_gpa, 6 + 2 * (uint64_t)vq->size, 2, &err);
+	used = area(mem, vq->used_gpa, 6 + 8 * (uint64_t)vq->size, 4, &err);
+	if (!desc || !avail || !used)
+		return err;
+
+	vq->mem = mem;
+	vq->desc = desc;
+	vq->avail = avail;
+	vq->used = used;
+	vq->event_idx = event_idx;
+	vq->indirect = indirect;
+	vq->last_avail = 0;
+	vq->used_idx = 0;
+	vq->published_used = 0;
+	vq->signalled_used = 0;
+	vq->signalled_valid = false;
+	vq->broken = false;
+	vq->why_broken = NULL;
+	vq->enabled = true;
+	return 0;
+}
+
+bool virtq_more(const struct virtq *vq)
+{
+	return vq->enabled && !vq->broken &&
+	       load16(&vq->avail->idx, memory_order_acquire) != vq->last_avail;
+}
+
+/* A private copy: the fence keeps the compiler from reading guest memory again later on. An
+ * indirect table has no alignment of its own, so its descriptors are copied, not loaded. */
+static struct virtq_desc desc_copy(const struct virtq_desc *table, uint32_t index)
+{
+	struct virtq_desc d;
+
+	memcpy(&d, (const char *)table + (size_t)index * sizeof(d), sizeof(d));
+	atomic_signal_fence(memory_order_seq_cst);
+	d.addr = le64toh(d.addr);
+	d.len = le32toh(d.len);
+	d.flags = le16toh(d.flags);
+	d.next = le16toh(d.next);
+	return d;
+}
+
+static int chain_add(struct virtq *vq, struct virtq_chain *c, const struct virtq_desc *d)
+{
+	unsigned n = c->nr_out + c->nr_in;
+	bool in = d->flags & DESC_WRITE;
+	uint64_t total = (uint64_t)c->out_bytes + c->in_bytes + d->len;
+	void *p;
+
+	/* The specification gives an empty buffer element no meaning and does not forbid it. */
+	if (d->len == 0)
+		return 0;
+	if (!in && c->nr_in)
+		return virtq_break(vq, "device-readable descriptor after a device-writable one");
+	if (n == VIRTQ_MAX_SEGS)
+		return virtq_break(vq, "too many descriptors in a chain");
+	if (total > UINT32_MAX)
+		return virtq_break(vq, "chain of 4 GiB or more");
+	p = gmem_ptr(vq->mem, d->addr, d->len);
+	if (!p)
+		return virtq_break(vq, "buffer outside of guest memory");
+
+	c->iov[n].iov_base = p;
+	c->iov[n].iov_len = d->len;
+	if (in) {
+		c->nr_in++;
+		c->in_bytes += d->len;
+	} else {
+		c->nr_out++;
+		c->out_bytes += d->len;
+	}
+	return 0;
+}
+
+/* Checks a descriptor that refers to an indirect table; *table and *nr are then the table. */
+static int enter_indirect(struct virtq *vq, const struct virtq_desc *d,
+			  const struct virtq_desc **table, uint32_t *nr)
+{
+	if (!vq->indirect)
+		return virtq_break(vq, "indirect descriptor, not negotiated");
+	if (d->flags & DESC_NEXT)
+		return virtq_break(vq, "indirect descriptor with a next one");
+	if (d->len == 0 || d->len % sizeof(struct virtq_desc))
+		return virtq_break(vq, "indirect table of a bad length");
+	*table = gmem_ptr(vq->mem, d->addr, d->len);
+	if (!*table)
+		return virtq_break(vq, "indirect table outside of guest memory");
+	*nr = d->len / sizeof(struct virtq_desc);
+	return 0;
+}
+
+static int chain_walk(struct virtq *vq, struct virtq_chain *c)
+{
+	const struct virtq_desc *table = vq->desc;
+	uint32_t nr = vq->size, index = c->head;
+	bool nested = false;
+	uint32_t steps = 0;
+	int r;
+
+	for (;;) {
+		struct virtq_desc d = desc_copy(table, index);
+
+		/* More steps than the table has entries: the chain bites its tail. (Linux makes
+		 * indirect chains longer than the queue, so that is no measure.) */
+		if (steps++ == nr)
+			return virtq_break(vq, "descriptor chain loops");
+		if (steps > VIRTQ_MAX_SIZE)
+			return virtq_break(vq, "too many descriptors in a chain");
+		if (d.flags & DESC_INDIRECT) {
+			if (nested)
+				return virtq_break(vq, "indirect descriptor in an indirect table");
+			r = enter_indirect(vq, &d, &table, &nr);
+			if (r)
+				return r;
+			nested = true;
+			index = 0;
+			steps = 0;
+			continue;
+		}
+		r = chain_add(vq, c, &d);
+		if (r)
+			return r;
+		if (!(d.flags & DESC_NEXT))
+			return 0;
+		if (d.next >= nr)
+			return virtq_break(vq, "next descriptor out of range");
+		index = d.next;
+	}
+}
+
+int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
+{
+	uint16_t avail, pending, in_flight, head;
+	int r;
+
+	if (vq->broken)
+		return -EPROTO;
+	if (!vq->enabled)
+		return 0;
+
+	avail = load16(&vq->avail->idx, memory_order_acquire);
+	pending = avail - vq->last_avail;
+	if (!pending)
+		return 0;
+	in_flight = vq->last_avail - vq->published_used;
+	if ((uint32_t)pending + in_flight > vq->size)
+		return virtq_break(vq, "available index moved by more than the queue's size");
+
+	head = load16(&vq->avail->ring[vq->last_avail & (vq->size - 1)], memory_order_relaxed);
+	if (head >= vq->size)
+		return virtq_break(vq, "available entry out of range");
+
+	chain->head = head;
+	chain->nr_out = 0;
+	chain->nr_in = 0;
+	chain->out_bytes = 0;
+	chain->in_bytes = 0;
+	r = chain_walk(vq, chain);
+	if (r)
+		return r;
+	vq->last_avail++;
+	return 1;
+}
+
+void virtq_unpop(struct virtq *vq, unsigned n)
+{
+	uint16_t in_flight = vq->last_avail - vq->used_idx;
+
+	if (!vq->enabled)
+		return;
+	/* Never back over what was pushed, whatever the caller believes. */
+	vq->last_avail -= n < in_flight ? n : in_flight;
+}
+
+void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
+{
+	struct virtq_used_elem *e;
+
+	/* A reset may lie between a device's pop and its push. */
+	if (!vq->enabled)
+		return;
+	e = &vq->used->ring[vq->used_idx & (vq->size - 1)];
+	e->id = htole32(head);
+	e->len = htole32(written);
+	vq->used_idx++;
+}
+
+/* 2.7.10: has the index passed `event` on its way from `from` to `to`? All modulo 2^16. */
+static bool event_passed(uint16_t event, uint16_t to, uint16_t from)
+{
+	return (uint16_t)(to - event - 1) < (uint16_t)(to - from);
+}
+
+bool virtq_publish(struct virtq *vq)
+{
+	uint16_t from, event;
+	bool valid;
+
+	if (!vq->enabled || vq->used_idx == vq->published_used)
+		return false;
+	store16(&vq->used->idx, vq->used_idx, memory_order_release);
+	vq->published_used = vq->used_idx;
+	/* The index must be visible before we look at what the driver wants; see the top. */
+	atomic_thread_fence(memory_order_seq_cst);
+
+	if (!vq->event_idx)
+		return !(load16(&vq->avail->flags, memory_order_relaxed) & AVAIL_NO_INTERRUPT);
+
+	from = vq->signalled_used;
+	valid = vq->signalled_valid;
+	vq->signalled_used = vq->used_idx;
+	vq->signalled_valid = true;
+	event = load16(&vq->avail->ring[vq->size], memory_order_relaxed);
+	/* The first time there is nothing to compare with; an interrupt too many does no harm. */
+	return !valid || event_passed(event, vq->used_idx, from);
+}
+
+void virtq_disable_doorbell(struct virtq *vq)
+{
+	/* With EVENT_IDX the driver rings only when it passes avail_event, which lies behind it
+	 * from the moment on that it has rung: nothing to do. */
+	if (vq->enabled && !vq->event_idx)
+		store16(&vq->used->flags, USED_NO_NOTIFY, memory_order_relaxed);
+}
+
+bool virtq_enable_doorbell(struct virtq *vq)
+{
+	if (!vq->enabled || vq->broken)
+		return false;
+	if (vq->event_idx)
+		store16(avail_event(vq), vq->last_avail, memory_order_relaxed);
+	else
+		store16(&vq->used->flags, 0, memory_order_relaxed);
+	/* The wish must be visible before we look for the last time; see the top. */
+	atomic_thread_fence(memory_order_seq_cst);
+	return virtq_more(vq);
+}
+
+/* Copies between buf and iov[0 .. n), starting `offset` bytes into the latter. */
+static size_t iov_copy(const struct iovec *iov, unsigned n, size_t offset, uint8_t *buf, size_t len,
+		       bool to_iov)
+{
+	size_t done = 0;
+
+	for (unsigned i = 0; i < n && done < len; i++) {
+		size_t part = iov[i].iov_len;
+		uint8_t *p = iov[i].iov_base;
+
+		if (offset >= part) {
+			offset -= part;
+			continue;
+		}
+		p += offset;
+		part -= offset;
+		offset = 0;
+		if (part > len - done)
+			part = len - done;
+		if (to_iov)
+			memcpy(p, buf + done, part);
+		else
+			memcpy(buf + done, p, part);
+		done += part;
+	}
+	return done;
+}
+
+size_t virtq_chain_read(const struct virtq_chain *c, size_t offset, void *dst, size_t len)
+{
+	return iov_copy(c->iov, c->nr_out, offset, dst, len, false);
+}
+
+size_t virtq_chain_write(const struct virtq_chain *c, size_t offset, const void *src, size_t len)
+{
+	/* iov_copy() only reads from the buffer in this direction. */
+	return iov_copy(c->iov + c->nr_out, c->nr_in, offset, (uint8_t *)(uintptr_t)src, len, true);
+}

@@ -1,0 +1,44 @@
+/*
+ * What network interfaces this network namespace has: one snapshot by rtnetlink. Unlike
+ * /sys/class/net it is always about the namespace of the caller, and it starts no process.
+ *
+ * Any thread; no state.
+ */
+#ifndef VMM_HOSTNET_LINK_H
+#define VMM_HOSTNET_LINK_H
+
+#include <net/if.h>
+
+#include "base/types.h"
+
+enum link_kind { LINK_OTHER, LINK_BRIDGE, LINK_TAP };
+
+struct link {
+	int index;
+	int master; /* index of the bridge (or bond, …) that it is a port of, 0 if none */
+	enum link_kind kind;
+	bool up;
+	unsigned mtu_bytes;
+	uint8_t mac[6];
+	char name[IFNAMSIZ];
+	char alias[64]; /* "" if none; cut if longer */
+};
+
+struct link_table {
+	struct link *link;
+	unsigned nr;
+	unsigned room;
+};
+
+/* 0 or -errno; release with link_table_free() either way. */
+int link_table_read(struct link_table *t);
+void link_table_free(struct link_table *t);
+
+const struct link *link_find(const struct link_table *t, const char *name);
+/* How many interfaces are ports of the one with this index. */
+unsigned link_count_ports(const struct link_table *t, int index);
+
+/* May be handed to the kernel, to `ip -batch` and to a shell, and means the same to all three. */
+bool link_name_valid(const char *name);
+
+#endif

@@ -1,0 +1,195 @@
+/*
+ * Run directory and records. Theory of operation: hostnet_record.h. Main thread; file locks only.
+ */
+#include "vmm/hostnet_record.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RECORD_PREFIX "net-"
+#define RECORD_MAGIC  "xvmm-record 1\n"
+#define RECORD_BYTES  4096
+
+static int rundir_try(struct rundir *d, bool create, const char *fmt, const char *base)
+{
+	struct stat st;
+	int n = snprintf(d->path, sizeof(d->path), fmt, base);
+
+	if (n < 0 || (size_t)n >= sizeof(d->path))
+		return -ENAMETOOLONG;
+	if (create && mkdir(d->path, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	d->fd = open(d->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (d->fd < 0)
+		return errno == ENOTDIR || errno == ELOOP ? -EACCES : -errno;
+	/* In /tmp anybody may have been here first. */
+	if (fstat(d->fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 077) ||
+	    (create && access(d->path, W_OK) < 0)) {
+		rundir_close(d);
+		return -EACCES;
+	}
+	return 0;
+}
+
+int rundir_open(struct rundir *d, bool create)
+{
+	const char *xdg = secure_getenv("XDG_RUNTIME_DIR");
+	char uid[16];
+	int r = -ENOENT;
+
+	d->fd = -1;
+	if (geteuid() == 0)
+		r = rundir_try(d, create, "%s/xvmm", "/run");
+	if (r && xdg && xdg[0] == '/')
+		r = rundir_try(d, create, "%s/xvmm", xdg);
+	if (r) {
+		snprintf(uid, sizeof(uid), "%u", (unsigned)geteuid());
+		r = rundir_try(d, create, "/tmp/xvmm-%s", uid);
+	}
+	return r;
+}
+
+void rundir_close(struct rundir *d)
+{
+	if (d->fd >= 0)
+		close(d->fd);
+	d->fd = -1;
+}
+
+int rundir_lock(struct rundir *d)
+{
+	while (flock(d->fd, LOCK_EX) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+void rundir_unlock(struct rundir *d)
+{
+	if (d->fd >= 0)
+		flock(d->fd, LOCK_UN);
+}
+
+/* Several network namespaces may share one /run; what a record says holds in its own only. */
+static unsigned long long this_netns(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/net", &st) < 0 ? 0 : (unsigned long long)st.st_ino;
+}
+
+int record_create(struct record *r, const struct rundir *d, const char *who,
+		  const struct record_bridge *bridge, unsigned nr)
+{
+	char text[RECORD_BYTES];
+	int len, err;
+
+	len = snprintf(text, sizeof(text), RECORD_MAGIC "netns %llu\npid %d\nfor %.64s\n",
+		       this_netns(), (int)getpid(), who);
+	for (unsigned i = 0; i < nr; i++) {
+		const uint8_t *m = bridge[i].mac;
+
+		len += snprintf(text + len, sizeof(text) - len,
+				"bridge %s %02x:%02x:%02x:%02x:%02x:%02x\n", bridge[i].name, m[0],
+				m[1], m[2], m[3], m[4], m[5]);
+		if ((size_t)len >= sizeof(text))
+			return -E2BIG;
+	}
+
+	/* Process ids are unique in one PID namespace only, and namespaces may share /run. */
+	for (unsigned i = 0;; i++) {
+		snprintf(r->name, sizeof(r->name), RECORD_PREFIX "%d-%u", (int)getpid(), i);
+		r->fd = openat(d->fd, r->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+			       0600);
+		if (r->fd >= 0)
+			break;
+		if (errno != EEXIST || i == 1000)
+			return -errno;
+	}
+	err = flock(r->fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	if (!err && pwrite(r->fd, text, len, 0) != len)
+		err = -EIO;
+	if (err)
+		record_remove(r, d);
+	return err;
+}
+
+void record_remove(struct record *r, const struct rundir *d)
+{
+	if (r->fd < 0)
+		return;
+	unlinkat(d->fd, r->name, 0);
+	close(r->fd);
+	r->fd = -1;
+}
+
+/* -EINVAL: no record, or cut off before anything was made. -ESTALE: of another namespace. */
+static int record_parse(int fd, struct record_bridge *bridge, unsigned *nr)
+{
+	char text[RECORD_BYTES + 1], *save = NULL;
+	unsigned long long netns = 0;
+	ssize_t got = pread(fd, text, sizeof(text) - 1, 0);
+
+	*nr = 0;
+	if (got < 0)
+		return -errno;
+	text[got] = '\0';
+	if (strncmp(text, RECORD_MAGIC, strlen(RECORD_MAGIC)) || text[got - 1] != '\n')
+		return -EINVAL;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		struct record_bridge *b = &bridge[*nr];
+		uint8_t *m = b->mac;
+
+		if (sscanf(line, "netns %llu", &netns) == 1)
+			continue;
+		if (*nr < RECORD_MAX_BRIDGES &&
+		    sscanf(line, "bridge %15s %2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", b->name, &m[0],
+			   &m[1], &m[2], &m[3], &m[4], &m[5]) == 7)
+			(*nr)++;
+	}
+	return netns == this_netns() ? 0 : -ESTALE;
+}
+
+int record_each_dead(const struct rundir *d,
+		     bool (*fn)(void *arg, const struct record_bridge *bridge, unsigned nr),
+		     void *arg)
+{
+	struct record_bridge bridge[RECORD_MAX_BRIDGES];
+	struct dirent *e;
+	/* A description of its own: fdopendir() moves the offset and closes its descriptor. */
+	int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir) {
+		int err = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	while ((e = readdir(dir))) {
+		unsigned nr;
+		int file, r;
+
+		if (strncmp(e->d_name, RECORD_PREFIX, strlen(RECORD_PREFIX)))
+			continue;
+		file = openat(d->fd, e->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+		if (file < 0)
+			continue;
+		if (flock(file, LOCK_EX | LOCK_NB) == 0) {
+			r = record_parse(file, bridge, &nr);
+			if (r == -EINVAL || (r == 0 && fn(arg, bridge, nr)))
+				unlinkat(d->fd, e->d_name, 0);
+		}
+		close(file);
+	}
+	closedir(dir);
+	return 0;
+}
