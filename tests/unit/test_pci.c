@@ -463,21 +463,21 @@ END_TEST
 START_TEST(intx)
 {
 	pci_intx_set(&toy.fn, true);
-	ck_assert(mp.line[17]);
+	ck_assert(mock_line_level(&mp, 17));
 	ck_assert(rd(PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
 	ck_assert(rd(PCI_STATUS, 1) & PCI_STATUS_INTERRUPT);
 	/* Disabling takes it off the line, but not out of the status. */
 	wr(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE, 2);
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 	ck_assert(rd(PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
 	wr(PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-	ck_assert(mp.line[17]);
+	ck_assert(mock_line_level(&mp, 17));
 	pci_intx_set(&toy.fn, false);
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 	ck_assert(!(rd(PCI_STATUS, 2) & PCI_STATUS_INTERRUPT));
 	wr(PCI_COMMAND + 1, PCI_COMMAND_INTX_DISABLE >> 8, 1);
 	pci_intx_set(&toy.fn, true);
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 	ck_assert_uint_eq(mp.line_rises[17], 2);
 }
 END_TEST
@@ -495,10 +495,10 @@ START_TEST(shared_intx)
 	pci_intx_set(&toy.fn, true);
 	pci_intx_set(&fns[2], true);
 	pci_intx_set(&toy.fn, false);
-	ck_assert(mp.line[17]);
-	ck_assert(!mp.line[18]);
+	ck_assert(mock_line_level(&mp, 17));
+	ck_assert(!mock_line_level(&mp, 18));
 	pci_fn_fini(&fns[2]); /* takes its level with it */
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 	ck_assert_uint_eq(mp.line_rises[17], 1);
 	pci_fn_fini(&fns[0]);
 	pci_fn_fini(&fns[1]);
@@ -711,7 +711,7 @@ START_TEST(races)
 	pci_msix_signal(&toy.fn, 0);
 	ck_assert_uint_eq(count(0), 1);
 	pci_intx_set(&toy.fn, false);
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 }
 END_TEST
 

@@ -575,7 +575,7 @@ static void driver_rings(bool event_idx, uint16_t before)
 {
 	uint16_t after = ring.avail_idx, event;
 
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	atomic_thread_fence(memory_order_seq_cst);
 	event = mock_ring_avail_event(&ring);
 	if (event_idx ? (uint16_t)(after - event - 1) < (uint16_t)(after - before)
 		      : !mock_ring_no_notify(&ring))
@@ -604,7 +604,7 @@ START_TEST(no_lost_wakeups)
 		if (seen == RACE_CHAINS || added - seen < SIZE)
 			continue;
 		mock_ring_set_used_event(&ring, ring.last_used);
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		atomic_thread_fence(memory_order_seq_cst);
 		if (mock_ring_used_idx(&ring) == ring.last_used)
 			bell_wait(&to_driver);
 	}
