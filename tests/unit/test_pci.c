@@ -267,6 +267,34 @@ START_TEST(conf1)
 }
 END_TEST
 
+/* The reset register lies under the address register: narrow accesses to it are not PCI's. */
+static uint64_t under_last;
+
+static void under_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)
+{
+	under_last = offset << 32 | size << 16 | value;
+}
+
+START_TEST(region_under_conf1)
+{
+	static const struct bus_ops under_ops = { NULL, under_write };
+	struct bus_region under = { .base = 0xcf9, .size_bytes = 1, .ops = &under_ops };
+
+	host.under_conf1 = &under;
+	mock_pio_write(&mp, 0xcf9, 6, 1);
+	ck_assert_uint_eq(under_last, 1 << 16 | 6);
+	under_last = 0;
+	mock_pio_write(&mp, 0xcf8, 6, 1);
+	mock_pio_write(&mp, 0xcf8, 0x0606, 2);
+	mock_pio_write(&mp, 0xcf9, 0x0606, 2);
+	mock_pio_write(&mp, 0xcfa, 6, 1);
+	mock_pio_write(&mp, 0xcf8, 0x80000800, 4);
+	ck_assert_uint_eq(under_last, 0);
+	ck_assert_uint_eq(mock_pio_read(&mp, 0xcfc, 4), 0x56781234);
+	host.under_conf1 = NULL;
+}
+END_TEST
+
 START_TEST(bars_are_placed)
 {
 	ck_assert_uint_eq(rd(PCI_COMMAND, 2), PCI_COMMAND_MEMORY | PCI_COMMAND_IO);
@@ -729,6 +757,7 @@ int main(void)
 	tcase_add_test(tc, absent_functions);
 	tcase_add_test(tc, odd_accesses);
 	tcase_add_test(tc, conf1);
+	tcase_add_test(tc, region_under_conf1);
 	tcase_add_test(tc, bars_are_placed);
 	tcase_add_test(tc, bar_sizing);
 	tcase_add_test(tc, decoding);
