@@ -263,6 +263,7 @@ START_TEST(conf1)
 	mock_pio_write(&mp, 0xcf8, 0x8000f800, 4);
 	ck_assert_uint_eq(mock_pio_read(&mp, 0xcfc, 4), 0xffffffff);
 	mock_pio_write(&mp, 0xcf8, 0xffffffff, 4);
+	ck_assert_uint_eq(mock_pio_read(&mp, 0xcf8, 4), 0x80fffffc);
 	ck_assert_uint_eq(mock_pio_read(&mp, 0xcfc, 4), 0xffffffff);
 }
 END_TEST
