@@ -431,21 +431,21 @@ END_TEST
 START_TEST(interrupts_by_intx)
 {
 	go_live();
-	ck_assert(!mp.line[GSI]);
+	ck_assert(!mock_line_level(&mp, GSI));
 	add(0);
 	mock_mmio_write(&mp, doorbell(0), 0, 2);
 	ck_assert(used_soon(0));
 	/* The line follows the used index; give it its moment. */
-	for (int i = 0; i < 2000 && !mp.line[GSI]; i++)
+	for (int i = 0; i < 2000 && !mock_line_level(&mp, GSI); i++)
 		rd(REG(device_status), 1);
-	ck_assert(mp.line[GSI]);
+	ck_assert(mock_line_level(&mp, GSI));
 	ck_assert_uint_eq(mock_mmio_read(&mp, isr, 1), 1);
-	ck_assert(!mp.line[GSI]);
+	ck_assert(!mock_line_level(&mp, GSI));
 	ck_assert_uint_eq(mock_mmio_read(&mp, isr, 1), 0);
 	/* A broken ring: configuration interrupt. */
 	mock_ring_offer(&drv.ring[0], 999);
 	mock_mmio_write(&mp, doorbell(0), 0, 2);
-	for (int i = 0; i < 2000 && !mp.line[GSI]; i++)
+	for (int i = 0; i < 2000 && !mock_line_level(&mp, GSI); i++)
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	ck_assert(rd(REG(device_status), 1) & VIRTIO_CONFIG_S_NEEDS_RESET);
 	ck_assert_uint_eq(mock_mmio_read(&mp, isr, 4), 2);
@@ -453,9 +453,9 @@ START_TEST(interrupts_by_intx)
 	ck_assert_uint_eq(mock_mmio_read(&mp, isr + 1, 1), 0);
 	/* Reset lowers the line. */
 	md.dev.transport->notify_config(&md.dev);
-	ck_assert(mp.line[GSI]);
+	ck_assert(mock_line_level(&mp, GSI));
 	wr(REG(device_status), 0, 1);
-	ck_assert(!mp.line[GSI]);
+	ck_assert(!mock_line_level(&mp, GSI));
 	ck_assert_uint_eq(mock_mmio_read(&mp, isr, 1), 0);
 }
 END_TEST
@@ -476,7 +476,7 @@ START_TEST(interrupts_by_msix)
 	ck_assert_uint_eq(mock_msi_count(&mp, MSI, 0x41), 0);
 	md.dev.transport->notify_config(&md.dev);
 	ck_assert_uint_eq(mock_msi_count(&mp, MSI, 0x40), 1);
-	ck_assert(!mp.line[GSI]);
+	ck_assert(!mock_line_level(&mp, GSI));
 	ck_assert_uint_eq(mock_mmio_read(&mp, isr, 1), 0);
 
 	/* Vectors that there are not read back as none, and interrupt nobody. */
