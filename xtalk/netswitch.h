@@ -12,6 +12,7 @@
 #define XTALK_NETSWITCH_H
 
 #include "base/carrier.h"
+#include "base/vnet.h"
 
 struct netswitch;
 

@@ -166,6 +166,9 @@ START_TEST(same_as_the_kernel)
 	struct iovec iov[2];
 	unsigned n = 0;
 
+	/* What an earlier test has left. */
+	while (read(out_fd, theirs, sizeof(theirs)) > 0)
+		;
 	build(&shapes[_i]);
 	iov[0] = (struct iovec){ &frame.hdr, sizeof(frame.hdr) };
 	iov[1] = (struct iovec){ buf, frame.len };

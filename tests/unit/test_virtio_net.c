@@ -510,6 +510,37 @@ START_TEST(rx_batch_is_one_interrupt)
 }
 END_TEST
 
+START_TEST(rx_surplus_goes_back)
+{
+	struct port *p = nic.port;
+	struct iovec iov[FRAME_MAX_IOV];
+	unsigned cnt = FRAME_MAX_IOV;
+
+	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
+	for (unsigned i = 0; i < 8; i++)
+		mock_nic_rx_add(&nic, 212, 2);
+	mock_frame_fill(frame, 300, 1, 2, 1);
+	ck_assert(p->ops->rx_begin(p));
+	ck_assert_int_ge(p->ops->rx_reserve(p, 1500, iov, &cnt), 1500);
+	memcpy(iov[0].iov_base, frame, 60);
+	p->ops->rx_commit(p, &plain, 60);
+	p->ops->rx_end(p);
+	ck_assert(mock_nic_rx(&nic, &got));
+	ck_assert_uint_eq(got.hdr.num_buffers, 1);
+	/* Seven are left, in their order. */
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(mock_deliver(p, &plain, frame, 300), 0);
+		ck_assert(mock_nic_rx(&nic, &got));
+		ck_assert_uint_eq(got.hdr.num_buffers, 2);
+		ck_assert_mem_eq(got.data, frame, 300);
+	}
+	ck_assert_int_eq(mock_deliver(p, &plain, frame, 300), -ENOBUFS);
+	ck_assert_int_eq(mock_deliver(p, &plain, frame, 200), 0);
+	ck_assert(mock_nic_rx(&nic, &got));
+	ck_assert_mem_eq(got.data, frame, 200);
+}
+END_TEST
+
 START_TEST(rx_little_room_for_segments)
 {
 	struct port *p = nic.port;
@@ -617,6 +648,82 @@ START_TEST(link_changes)
 }
 END_TEST
 
+/*
+ * A driver that writes anything anywhere: descriptors, headers, indices, used events. Whatever it
+ * does, the device survives, keeps to guest memory (the sanitizers watch), and works after a reset.
+ */
+static void hostile_descriptors(unsigned q)
+{
+	struct mock_ring *r = &nic.drv.ring[q];
+	unsigned n = (unsigned)rand() % 12;
+	gpa_t table = nic.free_mem + (unsigned)rand() % 4096;
+
+	for (unsigned i = 0; i < n; i++) {
+		gpa_t gpa = nic.free_mem + KIB(8) + (unsigned)rand() % KIB(512);
+		uint32_t len = (uint32_t)(rand() % 8 ? rand() % 3000 : rand());
+		uint16_t flags = (uint16_t)(rand() % 16 ? (q ? 0 : MOCK_DESC_WRITE) : rand());
+
+		if (rand() % 64 == 0)
+			gpa = ((gpa_t)rand() << 32) + (gpa_t)rand();
+		if (rand() % 3 == 0)
+			flags |= MOCK_DESC_NEXT;
+		if (rand() % 16 == 0) {
+			flags = MOCK_DESC_INDIRECT;
+			gpa = table;
+			len = 16 * ((uint32_t)rand() % 20);
+		}
+		mock_desc_set(r->mem, rand() % 4 ? r->desc : table, (unsigned)rand() % 16, gpa, len,
+			      flags, (uint16_t)(rand() % 32 ? rand() % 16 : rand()));
+	}
+	for (n = (unsigned)rand() % 4; n; n--)
+		mock_ring_offer(r, (uint16_t)(rand() % 64 ? rand() % 16 : rand()));
+	if (rand() % 64 == 0)
+		mock_ring_set_avail_idx(r, (uint16_t)rand());
+	mock_ring_set_used_event(r, (uint16_t)rand());
+}
+
+START_TEST(hostile_driver)
+{
+	static uint8_t noise[KIB(64)];
+	unsigned sent = 0, received = 0, faults = 0;
+
+	srand((unsigned)_i + 1);
+	for (size_t i = 0; i < sizeof(noise); i++)
+		noise[i] = (uint8_t)(rand() % 4 ? 0 : rand());
+	for (unsigned round = 0; round < 400; round++) {
+		uint64_t features = MOCK_NET_ALL | VNET_BIT(VIRTIO_RING_F_EVENT_IDX);
+
+		if (rand() & 1)
+			features &= ~((uint64_t)rand() & ~MOCK_NET_BASE);
+		ck_assert(mock_nic_start(&nic, features, 16));
+		for (unsigned i = 0; i < 8; i++)
+			gmem_write(&nic.mp.mem, nic.free_mem + KIB(8) + i * KIB(64), noise,
+				   sizeof(noise));
+		for (unsigned step = 0; step < 20; step++) {
+			hostile_descriptors((unsigned)rand() & 1);
+			mock_driver_kick(&nic.drv, (unsigned)rand() & 1);
+			received +=
+				!mock_deliver(nic.port, &plain, noise,
+					      14 + (size_t)rand() % (rand() % 8 ? 1500 : 60000));
+			car.eagain = rand() % 16 == 0;
+		}
+		faults += needs_reset();
+	}
+	sent = car.sends;
+	/* It was neither always caught at once nor always harmless. */
+	ck_assert_uint_gt(sent, 50);
+	ck_assert_uint_gt(received, 50);
+	ck_assert_uint_gt(faults, 50);
+	run_loop();
+	car.eagain = 0;
+	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
+	send_one(&plain, 60, 1);
+	ck_assert_uint_eq(car.sends, sent + 1);
+	mock_nic_rx_add(&nic, 1526, 1);
+	ck_assert_int_eq(mock_deliver(nic.port, &plain, frame, 60), 0);
+}
+END_TEST
+
 /* Threads: others deliver while the driver resets and starts the device again and again. */
 static _Atomic bool stop_flag;
 static _Atomic unsigned delivered;
@@ -686,10 +793,12 @@ int main(void)
 	tcase_add_test(tc, rx_headers_as_negotiated);
 	tcase_add_test(tc, rx_full_ring_asks_for_the_doorbell);
 	tcase_add_test(tc, rx_batch_is_one_interrupt);
+	tcase_add_test(tc, rx_surplus_goes_back);
 	tcase_add_test(tc, rx_little_room_for_segments);
 	tcase_add_loop_test(tc, rx_faults_reach_the_loop, 0, 6);
 	tcase_add_test(tc, rx_fault_overtaken_by_reset);
 	tcase_add_test(tc, link_changes);
+	tcase_add_loop_test(tc, hostile_driver, 0, 4);
 	tcase_add_test(tc, reset_during_delivery);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
