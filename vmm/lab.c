@@ -197,6 +197,11 @@ static int open_switch(struct lab *lab, unsigned n)
 		/* The switch completes what a receiver can't: the host need not segment for it. */
 		tap_set_offload(params.uplink_fd, VNET_RX_OFFLOADS);
 	}
+	if (hostnet_bridge_filters(lab->hostnet, n) && params.rules.mode != XTALK_OFF) {
+		log_info(net->name, "the bridge has rules of its own about who may talk to whom: "
+				    "cross-talk stays off");
+		params.rules.mode = XTALK_OFF;
+	}
 	rc = netswitch_create(&lab->sw[n], &params);
 	if (rc)
 		log_error(net->name, "switch: %s", strerror(-rc));
