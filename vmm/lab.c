@@ -291,10 +291,8 @@ int lab_run(const struct lab_config *cfg)
 
 	status = build(&lab);
 	if (status == LAB_OK) {
-		for (unsigned i = 0; i < lab.nr_guests; i++) {
-			if (guest_start(&lab.guest[i]))
-				guest_kill(&lab.guest[i], "could not be started");
-		}
+		for (unsigned i = 0; i < lab.nr_guests; i++)
+			guest_start(&lab.guest[i]);
 		loop_run(&lab.loop);
 		status = exit_status(&lab);
 	}

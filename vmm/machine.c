@@ -1,5 +1,6 @@
 /*
- * One virtual machine: see machine.h. Main thread; the vCPUs' and loops' threads live inside.
+ * One virtual machine: see machine.h. One thread at a time; the vCPUs' and loops' threads live
+ * inside.
  */
 #include "vmm/machine.h"
 
