@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "arch/probe.h"
 #include "base/gmem.h"
 #include "base/loop.h"
 #include "base/pci.h"

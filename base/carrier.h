@@ -11,7 +11,8 @@
  * Threads. send(), rx_ready(), start() and stop() are called on the NIC's own loop only. The
  * receive side of a port may be driven by several threads (several senders, an uplink): whoever
  * does so brackets it with rx_begin() and rx_end(), which take and release the port's one receive
- * lock. Nobody holds the receive lock of two ports at a time.
+ * lock. Nobody holds the receive lock of two ports at a time, and a NIC calls its carrier without
+ * its own: a carrier's locks always come before a receive lock.
  */
 #ifndef BASE_CARRIER_H
 #define BASE_CARRIER_H

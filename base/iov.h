@@ -12,13 +12,13 @@
 
 struct iov_cursor {
 	const struct iovec *iov; /* the segment that the cursor stands in */
-	unsigned cnt;            /* segments left, that one included */
-	size_t offset;           /* into it */
+	unsigned cnt;		 /* segments left, that one included */
+	size_t offset;		 /* into it */
 };
 
 static inline struct iov_cursor iov_cursor(const struct iovec *iov, unsigned cnt)
 {
-	return (struct iov_cursor){.iov = iov, .cnt = cnt};
+	return (struct iov_cursor){ .iov = iov, .cnt = cnt };
 }
 
 /* The contiguous bytes at the cursor, 0 at its end; skips empty segments. */
@@ -108,7 +108,7 @@ static inline unsigned iov_slice(struct iov_cursor c, size_t len, struct iovec *
 	while (len && n < room && (run = iov_run(&c, &ptr))) {
 		if (run > len)
 			run = len;
-		out[n++] = (struct iovec){.iov_base = ptr, .iov_len = run};
+		out[n++] = (struct iovec){ .iov_base = ptr, .iov_len = run };
 		c.offset += run;
 		len -= run;
 	}

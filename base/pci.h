@@ -104,8 +104,9 @@ struct pci_host {
 	struct pci_fn *fn[PCI_MAX_FN];
 	struct bus_region ecam, conf_addr, conf_data;
 	uint32_t conf1_address;
-	/* Only 4-byte accesses at 0xcf8 are PCI's; others go to this region, which lies under it (the
-	 * reset register at 0xcf9) and is on no bus. Set before vCPUs run; NULL: nothing there. */
+	/* Only 4-byte accesses at 0xcf8 are PCI's; others go to this region, which lies under it
+	 * (the reset register at 0xcf9) and is on no bus. Set before vCPUs run; NULL: nothing
+	 * there. */
 	struct bus_region *under_conf1;
 	uint64_t next_mmio, next_io;
 	struct pci_fn bridge; /* 00:00.0 */

@@ -12,8 +12,8 @@
 #define VNET_BIT(feature) (UINT64_C(1) << (feature))
 
 /* All that xvmm offers of receive offloads; every carrier can do without each of them. */
-#define VNET_RX_OFFLOADS                                                                           \
-	(VNET_BIT(VIRTIO_NET_F_GUEST_CSUM) | VNET_BIT(VIRTIO_NET_F_GUEST_TSO4) |                   \
+#define VNET_RX_OFFLOADS                                                         \
+	(VNET_BIT(VIRTIO_NET_F_GUEST_CSUM) | VNET_BIT(VIRTIO_NET_F_GUEST_TSO4) | \
 	 VNET_BIT(VIRTIO_NET_F_GUEST_TSO6) | VNET_BIT(VIRTIO_NET_F_GUEST_ECN))
 
 #define VNET_NEEDS_UNKNOWN VNET_BIT(63) /* a kind of GSO that xvmm never offers */

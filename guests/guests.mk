@@ -36,26 +36,31 @@ guests: $(GUEST_ELFS)
 
 $(GUEST_OUT)/o64/%.o: $(GUEST_DIR)/%
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS64) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(GUEST_CFLAGS64) -c -o $@ $<
 
 $(GUEST_OUT)/o32/%.o: $(GUEST_DIR)/%
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS32) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(GUEST_CFLAGS32) -c -o $@ $<
 
 define guest_rule
 $(GUEST_OUT)/$(1).elf: $$(call guest_objs,$$(call guest_srcs,$(1)),o64) $$(GUEST_LIB_OBJS) \
 		$$(GUEST_DIR)/lib/pvh.ld
-	$$(CC) -m64 $$(GUEST_LDFLAGS) -Wl,-T,$$(GUEST_DIR)/lib/pvh.ld -o $$@ $$(filter %.o,$$^)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) -m64 $$(GUEST_LDFLAGS) -Wl,-T,$$(GUEST_DIR)/lib/pvh.ld -o $$@ $$(filter %.o,$$^)
 endef
 $(foreach g,$(filter-out $(GUEST_ODD),$(GUEST_NAMES)),$(eval $(call guest_rule,$(g))))
 
 $(GUEST_OUT)/first_port.elf: $(call guest_objs,$(call guest_srcs,first_port),o64) \
 		$(GUEST_DIR)/lib/pvh.ld
-	$(CC) -m64 $(GUEST_LDFLAGS) -Wl,-T,$(GUEST_DIR)/lib/pvh.ld -o $@ $(filter %.o,$^)
+	$(call say,LD,$@)
+	$(Q)$(CC) -m64 $(GUEST_LDFLAGS) -Wl,-T,$(GUEST_DIR)/lib/pvh.ld -o $@ $(filter %.o,$^)
 
 $(GUEST_OUT)/mb.elf: $(call guest_objs,$(call guest_srcs,mb),o32) $(GUEST_LIB32_OBJS) \
 		$(GUEST_DIR)/lib/mb.ld
-	$(CC) -m32 $(GUEST_LDFLAGS) -Wl,-T,$(GUEST_DIR)/lib/mb.ld -o $@ $(filter %.o,$^)
+	$(call say,LD,$@)
+	$(Q)$(CC) -m32 $(GUEST_LDFLAGS) -Wl,-T,$(GUEST_DIR)/lib/mb.ld -o $@ $(filter %.o,$^)
 
 -include $(shell find $(GUEST_OUT) -name '*.d' 2>/dev/null)
 

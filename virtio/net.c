@@ -23,10 +23,10 @@
 /* Frames taken from one NIC before the loop's other devices get their turn. */
 #define TX_BATCH_FRAMES 256
 
-#define NET_FEATURES                                                                               \
-	(VNET_RX_OFFLOADS | VNET_BIT(VIRTIO_NET_F_MAC) | VNET_BIT(VIRTIO_NET_F_STATUS) |           \
-	 VNET_BIT(VIRTIO_NET_F_MRG_RXBUF) | VNET_BIT(VIRTIO_NET_F_CSUM) |                          \
-	 VNET_BIT(VIRTIO_NET_F_HOST_TSO4) | VNET_BIT(VIRTIO_NET_F_HOST_TSO6) |                     \
+#define NET_FEATURES                                                                     \
+	(VNET_RX_OFFLOADS | VNET_BIT(VIRTIO_NET_F_MAC) | VNET_BIT(VIRTIO_NET_F_STATUS) | \
+	 VNET_BIT(VIRTIO_NET_F_MRG_RXBUF) | VNET_BIT(VIRTIO_NET_F_CSUM) |                \
+	 VNET_BIT(VIRTIO_NET_F_HOST_TSO4) | VNET_BIT(VIRTIO_NET_F_HOST_TSO6) |           \
 	 VNET_BIT(VIRTIO_NET_F_HOST_ECN))
 
 static struct virtio_net *net_of(struct virtio_dev *dev)
@@ -234,7 +234,7 @@ static void net_kick(struct virtio_dev *dev, unsigned q)
 static void net_config_read(struct virtio_dev *dev, unsigned offset, void *data, unsigned len)
 {
 	struct virtio_net *net = net_of(dev);
-	struct virtio_net_config cfg = {0};
+	struct virtio_net_config cfg = { 0 };
 
 	memset(data, 0, len);
 	if (offset >= sizeof(cfg))
@@ -266,7 +266,7 @@ static const struct port_ops net_port_ops = {
 int virtio_net_create(struct virtio_net **out, const char *name, const uint8_t mac[6],
 		      struct loop *loop, struct platform *plat)
 {
-	static const uint16_t sizes[NET_NR_QUEUES] = {NET_QUEUE_SIZE, NET_QUEUE_SIZE};
+	static const uint16_t sizes[NET_NR_QUEUES] = { NET_QUEUE_SIZE, NET_QUEUE_SIZE };
 	struct virtio_net *net = calloc(1, sizeof(*net));
 	int err;
 

@@ -10,13 +10,13 @@
 #include "base/vnet.h"
 #include "virtio/net_internal.h"
 
-#define TCP_CSUM_OFFSET   16
+#define TCP_CSUM_OFFSET	  16
 #define TCP_HDR_MIN_BYTES 20
 
 static int check_csum(struct virtio_net_hdr_v1 *h, size_t len, uint64_t acked)
 {
-	/* Bits that we do not know are to be ignored (5.1.6.2.2), DATA_VALID and RSC_INFO are for the
-	 * other direction. */
+	/* Bits that we do not know are to be ignored (5.1.6.2.2), DATA_VALID and RSC_INFO are for
+	 * the other direction. */
 	h->flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	if (!h->flags) {
 		h->csum_start = 0;
@@ -25,8 +25,8 @@ static int check_csum(struct virtio_net_hdr_v1 *h, size_t len, uint64_t acked)
 	}
 	if (!(acked & VNET_BIT(VIRTIO_NET_F_CSUM)))
 		return -EINVAL;
-	/* A checksum over or into the Ethernet header would change the addresses after the frame was
-	 * steered and judged by them. */
+	/* A checksum over or into the Ethernet header would change the addresses after the frame
+	 * was steered and judged by them. */
 	if (h->csum_start < FRAME_MIN_BYTES)
 		return -EINVAL;
 	if ((size_t)h->csum_start + h->csum_offset + 2 > len)

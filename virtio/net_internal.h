@@ -46,8 +46,8 @@ struct virtio_net {
 	struct loop_work tx_work;    /* serve the transmit queue (again) */
 	struct loop_work link_work;  /* the carrier's link may have changed */
 	struct loop_work fault_work; /* rx.fault is set */
-	bool tx_blocked;             /* send() said -EAGAIN: wait for tx_resume() */
-	bool link_shown;             /* what the driver was last told */
+	bool tx_blocked;	     /* send() said -EAGAIN: wait for tx_resume() */
+	bool link_shown;	     /* what the driver was last told */
 	struct virtq_chain tx_chain;
 	struct frame tx_frame;
 };

@@ -150,7 +150,8 @@ ssize_t net_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned 
 			break;
 		}
 		used += iov_slice(cur, bytes, iov + used, room - used);
-		rx->bufs[rx->nr_bufs++] = (struct net_rx_buf){.head = chain->head, .bytes = bytes};
+		rx->bufs[rx->nr_bufs++] =
+			(struct net_rx_buf){ .head = chain->head, .bytes = bytes };
 		got += bytes;
 	}
 	*iovcnt = used;

@@ -64,8 +64,8 @@ struct virtio_dev {
 
 	/* private to virtio.c and the transports */
 	const struct virtio_transport_ops *transport;
-	void *transport_ctx;     /* the transport's own */
-	uint64_t acked; /* what the driver has accepted */
+	void *transport_ctx; /* the transport's own */
+	uint64_t acked;	     /* what the driver has accepted */
 	uint8_t status;
 	bool live; /* DRIVER_OK and not NEEDS_RESET */
 	_Atomic uint32_t config_generation;
@@ -89,8 +89,8 @@ void virtio_set_driver_features(struct virtio_dev *dev, unsigned word, uint32_t 
 /* The driver wrote device_status: 0 resets; DRIVER_OK enables the queues and starts the device;
  * FEATURES_OK sticks only if the accepted set is one that can be had (3.1.1). */
 void virtio_set_status(struct virtio_dev *dev, uint8_t status);
-/* The driver sets up queue q: its size, and either half of the address of an area. Ignored while the
- * queue is enabled; values are checked when it is. */
+/* The driver sets up queue q: its size, and either half of the address of an area. Ignored while
+ * the queue is enabled; values are checked when it is. */
 enum virtio_queue_area { VIRTIO_QUEUE_DESC, VIRTIO_QUEUE_AVAIL, VIRTIO_QUEUE_USED };
 void virtio_queue_set_size(struct virtio_dev *dev, unsigned q, uint32_t size);
 void virtio_queue_set_area(struct virtio_dev *dev, unsigned q, enum virtio_queue_area area,

@@ -22,7 +22,7 @@
 
 #include "vmm/console_internal.h"
 
-#define ROOM_WAIT_MS  200
+#define ROOM_WAIT_MS  500
 #define POLL_MS	      100
 #define RETRY_MS      5
 #define LAST_FLUSH_MS 2000 /* at the end, without any progress */
@@ -36,6 +36,14 @@ static struct timespec deadline_in(uint64_t ns)
 	ts.tv_sec += (time_t)(ns / 1000000000ull);
 	ts.tv_nsec = (long)(ns % 1000000000ull);
 	return ts;
+}
+
+static bool is_past(const struct timespec *deadline)
+{
+	struct timespec now = deadline_in(0);
+
+	return now.tv_sec > deadline->tv_sec ||
+	       (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
 }
 
 static const uint8_t *next_chunk(struct console_writer *w, size_t *len)
@@ -98,7 +106,7 @@ static bool writer_step(struct console_writer *w)
 static void *writer_main(void *arg)
 {
 	struct console_writer *w = arg;
-	unsigned idle_ms = 0;
+	struct timespec give_up = deadline_in(LAST_FLUSH_MS * 1000000ull);
 
 	pthread_setname_np(pthread_self(), "console");
 	pthread_mutex_lock(&w->lock);
@@ -114,8 +122,9 @@ static void *writer_main(void *arg)
 			       !pthread_cond_timedwait(&w->data, &w->lock, &until))
 				;
 		}
-		idle_ms = writer_step(w) || !w->quit ? 0 : idle_ms + POLL_MS;
-		if (idle_ms >= LAST_FLUSH_MS) {
+		if (writer_step(w) || !w->quit) {
+			give_up = deadline_in(LAST_FLUSH_MS * 1000000ull);
+		} else if (is_past(&give_up)) {
 			w->dropped_bytes += w->out.len;
 			break;
 		}

@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "arch/probe.h"
+#include "arch/arch.h"
 #include "base/types.h"
 #include "vmm/hostnet_ip.h"
 #include "vmm/rights.h"

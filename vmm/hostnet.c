@@ -36,6 +36,7 @@
 
 struct hostnet {
 	struct rundir dir;
+	int dir_error; /* why there is none */
 	struct record record;
 	struct record_bridge ours[RECORD_MAX_BRIDGES]; /* see struct plan */
 	unsigned nr_ours;
@@ -66,9 +67,9 @@ static int run_plan(struct hostnet *h, struct plan *p)
 	h->clears = h->nr_ours && rights_have(CAP_NET_ADMIN);
 	if (h->clears) {
 		/* Without a record all works, but for the clean-up after a kill -9. */
-		r = h->dir.fd < 0
-			    ? -ENOENT
-			    : record_create(&h->record, &h->dir, p->alias, h->ours, h->nr_ours);
+		r = h->dir_error;
+		if (!r)
+			r = record_create(&h->record, &h->dir, p->alias, h->ours, h->nr_ours);
 		if (r)
 			log_warn(NULL,
 				 "cannot write to the run directory %s: %s; a bridge made "
@@ -171,9 +172,11 @@ static void prepare_rundir(struct hostnet *h, const struct lab_config *cfg, FILE
 
 	for (unsigned i = 0; i < cfg->nr_nets; i++)
 		needed |= plan_net_is_used(cfg, i) && cfg->net[i].uplink == UPLINK_BRIDGE;
-	if (rundir_open(&h->dir, needed && rights_have(CAP_NET_ADMIN)))
+	h->dir_error = rundir_open(&h->dir, needed && rights_have(CAP_NET_ADMIN));
+	if (h->dir_error)
 		return;
-	if (rundir_lock(&h->dir))
+	h->dir_error = rundir_lock(&h->dir);
+	if (h->dir_error)
 		rundir_close(&h->dir);
 	else
 		sweep_locked(&h->dir, err);

@@ -17,8 +17,10 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/vnet.h"
 #include "vmm/guest.h"
 #include "vmm/hostnet.h"
+#include "vmm/tap.h"
 #include "vmm/vcpu.h"
 #include "xtalk/netswitch.h"
 
@@ -203,6 +205,9 @@ static int open_nets(struct lab *lab)
 		/* One NIC alone on its TAP needs no switch. */
 		if (users == 1 && cfg->net[n].uplink == UPLINK_TAP)
 			continue;
+		/* The switch completes what a receiver can't: the host need not segment for it. */
+		if (lab->net_fds[n] >= 0)
+			tap_set_offload(lab->net_fds[n], VNET_RX_OFFLOADS);
 		rc = netswitch_create(&lab->sw[n], cfg->net[n].name, lab->net_fds[n]);
 		if (rc) {
 			log_error(cfg->net[n].name, "switch: %s", strerror(-rc));

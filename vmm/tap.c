@@ -29,8 +29,8 @@
 #include "vmm/tap.h"
 
 #define TAP_BATCH_FRAMES 64
-#define TAP_HOLD_NS      UINT64_C(10000000)
-#define TAP_GUESS_MIN    2048
+#define TAP_HOLD_NS	 UINT64_C(10000000)
+#define TAP_GUESS_MIN	 2048
 /* Longer than any frame, so that one that is too long shows. */
 #define TAP_HOLD_BYTES (FRAME_MAX_BYTES + 64)
 
@@ -40,14 +40,14 @@ struct tap {
 	struct loop *loop;
 	struct loop_fd h;
 	struct loop_timer hold_timer;
-	uint32_t polled;     /* events asked for while h.added */
+	uint32_t polled; /* events asked for while h.added */
 	bool started;
-	bool gone;           /* the interface was deleted */
-	bool rx_wait;        /* no buffers: do not read until rx_ready() */
-	bool tx_wait;        /* send() said -EAGAIN: tx_resume() when writable */
-	uint64_t features;   /* VIRTIO_NET_F_GUEST_* of the driver */
-	size_t guess;        /* likely length of the next frame */
-	size_t held_len;     /* of the frame in hold, 0: none */
+	bool gone;	   /* the interface was deleted */
+	bool rx_wait;	   /* no buffers: do not read until rx_ready() */
+	bool tx_wait;	   /* send() said -EAGAIN: tx_resume() when writable */
+	uint64_t features; /* VIRTIO_NET_F_GUEST_* of the driver */
+	size_t guess;	   /* likely length of the next frame */
+	size_t held_len;   /* of the frame in hold, 0: none */
 	struct virtio_net_hdr_v1 held_hdr;
 	struct iovec iov[FRAME_MAX_IOV + 2], more[FRAME_MAX_IOV];
 	uint8_t hold[TAP_HOLD_BYTES];
@@ -67,7 +67,7 @@ static void count(_Atomic uint64_t *counter)
 
 static int tap_attach(const char *ifname, short flags)
 {
-	struct ifreq ifr = {.ifr_flags = flags};
+	struct ifreq ifr = { .ifr_flags = flags };
 	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	int err;
 
@@ -113,7 +113,8 @@ int tap_set_offload(int fd, uint64_t features)
 	int hdr_bytes = VNET_HDR_BYTES;
 	unsigned long offload = 0;
 
-	/* The kernel grants segmentation only on top of checksums, ECN only on top of segmentation. */
+	/* The kernel grants segmentation only on top of checksums, ECN only on top of segmentation.
+	 */
 	if (features & VNET_BIT(VIRTIO_NET_F_GUEST_CSUM)) {
 		offload = TUN_F_CSUM;
 		if (features & VNET_BIT(VIRTIO_NET_F_GUEST_TSO4))
@@ -176,8 +177,8 @@ static int tap_send(struct carrier *c, const struct frame *f)
 		count(&c->port->stats.tx_dropped);
 		return 0;
 	}
-	iov[0] = (struct iovec){(void *)&f->hdr, sizeof(f->hdr)};
-	iov[1] = (struct iovec){(void *)f->head, f->head_len};
+	iov[0] = (struct iovec){ (void *)&f->hdr, sizeof(f->hdr) };
+	iov[1] = (struct iovec){ (void *)f->head, f->head_len };
 	memcpy(iov + 2, f->iov, f->iovcnt * sizeof(*iov));
 	do {
 		n = writev(t->h.fd, iov, (int)f->iovcnt + 2);
@@ -293,8 +294,8 @@ static bool tap_read_one(struct tap *t)
 		got = FRAME_MAX_BYTES;
 		cnt = iov_slice(cur, (size_t)got, t->iov + 1, cnt);
 	}
-	t->iov[0] = (struct iovec){&t->held_hdr, sizeof(t->held_hdr)};
-	t->iov[cnt + 1] = (struct iovec){t->hold + got, TAP_HOLD_BYTES - (size_t)got};
+	t->iov[0] = (struct iovec){ &t->held_hdr, sizeof(t->held_hdr) };
+	t->iov[cnt + 1] = (struct iovec){ t->hold + got, TAP_HOLD_BYTES - (size_t)got };
 	do {
 		n = readv(t->h.fd, t->iov, (int)cnt + 2);
 	} while (n < 0 && errno == EINTR);
@@ -305,7 +306,8 @@ static bool tap_read_one(struct tap *t)
 	n = n < 0 ? -errno : -EIO;
 	p->ops->rx_abort(p);
 	if (n == -EFAULT) {
-		/* Guest memory that the host cannot provide: the frame is lost, others may not be. */
+		/* Guest memory that the host cannot provide: the frame is lost, others may not be.
+		 */
 		count(&p->stats.rx_dropped);
 		return true;
 	}

@@ -3,8 +3,8 @@
  * receiver's missing offloads made up for on the way.
  *
  * A struct delivery belongs to one sending thread. It keeps the receive side of the last receiver
- * open from frame to frame, so that a batch costs one lock and one interrupt; it never has two open,
- * and delivery_end() must be called before the thread does anything else.
+ * open from frame to frame, so that a batch costs one lock and one interrupt; it never has two
+ * open, and delivery_end() must be called before the thread does anything else.
  */
 #ifndef XTALK_DELIVER_H
 #define XTALK_DELIVER_H

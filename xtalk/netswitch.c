@@ -140,8 +140,8 @@ static void to_uplink(struct netswitch *sw, struct member *from, const struct fr
 
 	if (sw->uplink.fd < 0)
 		return;
-	iov[0] = (struct iovec){(void *)&f->hdr, sizeof(f->hdr)};
-	iov[1] = (struct iovec){(void *)f->head, f->head_len};
+	iov[0] = (struct iovec){ (void *)&f->hdr, sizeof(f->hdr) };
+	iov[1] = (struct iovec){ (void *)f->head, f->head_len };
 	memcpy(iov + 2, f->iov, f->iovcnt * sizeof(*iov));
 	do {
 		n = writev(sw->uplink.fd, iov, (int)f->iovcnt + 2);
@@ -285,7 +285,7 @@ static const struct carrier_ops sw_ops = {
 static int uplink_read(struct uplink *u)
 {
 	struct frame *f = &u->frame;
-	struct iovec iov[2] = {{&f->hdr, sizeof(f->hdr)}, {u->buf, sizeof(u->buf)}};
+	struct iovec iov[2] = { { &f->hdr, sizeof(f->hdr) }, { u->buf, sizeof(u->buf) } };
 	ssize_t n;
 
 	do {
@@ -300,7 +300,7 @@ static int uplink_read(struct uplink *u)
 		f->len = 0;
 	f->head_len = f->len < FRAME_HEAD_BYTES ? f->len : FRAME_HEAD_BYTES;
 	memcpy(f->head, u->buf, f->head_len);
-	f->iov[0] = (struct iovec){u->buf + f->head_len, f->len - f->head_len};
+	f->iov[0] = (struct iovec){ u->buf + f->head_len, f->len - f->head_len };
 	f->iovcnt = 1;
 	return 1;
 }

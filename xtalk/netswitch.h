@@ -12,6 +12,7 @@
 #define XTALK_NETSWITCH_H
 
 #include "base/carrier.h"
+#include "base/vnet.h"
 
 struct netswitch;
 
@@ -25,8 +26,8 @@ struct netswitch_stats {
 	_Atomic uint64_t uplink_tx_dropped;
 };
 
-/* uplink_fd: a TAP with IFF_VNET_HDR and a header of VNET_HDR_BYTES, non-blocking, borrowed, that has
- * been told that its reader can take every offload (tap_set_offload(fd, VNET_RX_OFFLOADS)): the
+/* uplink_fd: a TAP with IFF_VNET_HDR and a header of VNET_HDR_BYTES, non-blocking, borrowed, that
+ * has been told that its reader can take every offload (tap_set_offload(fd, VNET_RX_OFFLOADS)): the
  * switch completes what a receiver can't. -1: none. Starts the uplink's thread. `name` outlives the
  * switch. Errors: -ENOMEM, errno of pthread_create and epoll. */
 int netswitch_create(struct netswitch **out, const char *name, int uplink_fd);

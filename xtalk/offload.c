@@ -14,15 +14,15 @@
 #include "base/vnet.h"
 #include "xtalk/offload.h"
 
-#define VLAN_TAG_BYTES	 4
-#define MAX_VLAN_TAGS	 2
-#define IP6_HDR_BYTES	 40
-#define TCP_HDR_BYTES	 20
-#define TCP_CSUM_OFFSET	 16
-#define TCP_FLAGS_OFFSET 13
-#define TCP_FIN		 0x01
-#define TCP_PSH		 0x08
-#define TCP_CWR		 0x80
+#define VLAN_TAG_BYTES	   4
+#define MAX_VLAN_TAGS	   2
+#define IP6_HDR_BYTES	   40
+#define TCP_HDR_BYTES	   20
+#define TCP_CSUM_OFFSET	   16
+#define TCP_FLAGS_OFFSET   13
+#define TCP_FIN		   0x01
+#define TCP_PSH		   0x08
+#define TCP_CWR		   0x80
 #define IP4_MORE_OR_OFFSET 0x3fff
 
 /* -- Checksum -- */
@@ -59,7 +59,7 @@ uint64_t csum_bytes(uint64_t sum, bool odd, const void *data, size_t len)
 		len -= 2;
 	}
 	if (len) {
-		uint8_t pair[2] = {*p, 0};
+		uint8_t pair[2] = { *p, 0 };
 		uint16_t w;
 
 		memcpy(&w, pair, sizeof(w));
@@ -247,7 +247,7 @@ static void make_segment(struct offload *o)
 	o->seq += (uint32_t)o->payload_len;
 	tcp[TCP_FLAGS_OFFSET] = o->tcp_flags;
 	if (!last)
-		tcp[TCP_FLAGS_OFFSET] &= (uint8_t)~(TCP_FIN | TCP_PSH);
+		tcp[TCP_FLAGS_OFFSET] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 	if (!o->first)
 		tcp[TCP_FLAGS_OFFSET] &= (uint8_t)~TCP_CWR;
 

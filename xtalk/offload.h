@@ -30,8 +30,8 @@ struct offload {
 	struct iov_cursor rest;
 	size_t rest_len; /* payload not yet given out */
 	size_t gso_size; /* 0: not segmented */
-	size_t l3, l4;   /* offsets of the IP and TCP headers, or of the checksummed part in l4 */
-	size_t csum_at;  /* offset of the checksum field */
+	size_t l3, l4;	 /* offsets of the IP and TCP headers, or of the checksummed part in l4 */
+	size_t csum_at;	 /* offset of the checksum field */
 	uint32_t seq;
 	uint16_t ip_id;
 	uint8_t tcp_flags;

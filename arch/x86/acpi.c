@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch/arch.h"
 #include "arch/x86/acpi.h"
 #include "arch/x86/layout.h"
 #include "dsdt.h" /* made by iasl from dsdt.asl: dsdt_aml_code[] */
@@ -135,7 +136,7 @@ struct mcfg {
 
 /* The area under construction. */
 struct area {
-	uint8_t bytes[X86_ACPI_END - X86_ACPI_BASE];
+	uint8_t bytes[X86_ACPI_NR_VIRTIO - X86_ACPI_BASE];
 	uint32_t used;
 	bool full;
 };
@@ -320,11 +321,12 @@ static void build(struct area *a, unsigned cpus)
 	put_rsdp(a, rsdt, xsdt);
 }
 
-int acpi_write(const struct gmem *mem, unsigned cpus, gpa_t *rsdp)
+int acpi_write(const struct gmem *mem, unsigned cpus, unsigned nr_virtio_mmio, gpa_t *rsdp)
 {
 	if (cpus == 0)
 		return -EINVAL;
-	if (cpus >= 255) /* 8-bit APIC ids; the IOAPIC takes one, 255 is broadcast */
+	/* 8-bit APIC ids; the IOAPIC takes one, 255 is broadcast. */
+	if (cpus >= 255 || nr_virtio_mmio > ARCH_MAX_VIRTIO_MMIO)
 		return -ENOSPC;
 
 	struct area *a = calloc(1, sizeof(*a));
@@ -333,6 +335,8 @@ int acpi_write(const struct gmem *mem, unsigned cpus, gpa_t *rsdp)
 	build(a, cpus);
 	int err = a->full ? -ENOSPC : gmem_write(mem, X86_ACPI_BASE, a->bytes, a->used);
 	free(a);
+	if (!err)
+		err = gmem_write(mem, X86_ACPI_NR_VIRTIO, &(uint32_t){ nr_virtio_mmio }, 4);
 	if (!err)
 		*rsdp = X86_ACPI_BASE;
 	return err;

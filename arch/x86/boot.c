@@ -12,7 +12,7 @@
 
 struct magic {
 	unsigned offset, len;
-	const char *bytes, *hint;
+	char bytes[8], hint[48]; /* arrays, so that the table needs no relocation */
 };
 
 /* Files that people are likely to name by mistake, and what to do instead. */
@@ -82,11 +82,13 @@ int arch_load_kernel(const struct gmem *mem, const struct arch_boot *boot, struc
 	int err = loader_init(&l, mem, boot, entry, why, why_bytes);
 	if (err)
 		return err;
-	err = acpi_write(mem, boot->cpus, &l.rsdp);
+	err = acpi_write(mem, boot->cpus, boot->nr_virtio_mmio, &l.rsdp);
 	if (!err)
 		err = mptable_write(mem, boot->cpus);
 	if (err)
-		loader_refuse(&l, err, "no room for the tables of %u CPUs", boot->cpus);
+		loader_refuse(&l, err,
+			      "no room in the tables for %u CPUs and %u virtio-mmio devices",
+			      boot->cpus, boot->nr_virtio_mmio);
 	else
 		err = load_kernel(&l);
 	loader_fini(&l);

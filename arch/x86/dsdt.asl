@@ -4,8 +4,9 @@
  * same for every guest.
  *
  * What xvmm's devices must do for this to be true:
- *  - A virtio-mmio slot without a device must read as all ones (base/bus.h does that for addresses
- *    that nothing answers): _STA reads the slot's MagicValue register to see whether it is used.
+ *  - virtio-mmio devices fill the slots from 0 on without a gap (arch_boot.nr_virtio_mmio; acpi.c
+ *    leaves the number in memory). _STA must not look into the slot itself: Linux maps what an
+ *    operation region covers as cacheable, for good, and then refuses the driver's own mapping.
  *  - virtio-mmio interrupts are edges; a rising edge is an interrupt.
  *  - PCI device d raises pin A on GSI 16 + d % 8 (arch_pci_layout).
  *  - Devices are enumerated when the guest boots: there is no hot-plug and no GPE.
@@ -17,8 +18,6 @@
  */
 #include "arch/x86/layout.h"
 
-#define VIRTIO_MAGIC 0x74726976
-
 #define PIN_A(device)                                                                              \
 	Package () { ((device << 16) | 0xFFFF), 0, Zero, (X86_GSI_PCI_FIRST + (device % X86_NR_GSI_PCI)) }
 
@@ -28,12 +27,9 @@
 		Name (_HID, "LNRO0005")                                                            \
 		Name (_UID, slot)                                                                  \
 		Name (_CCA, One)                                                                   \
-		OperationRegion (REGS, SystemMemory,                                               \
-				 X86_VIRTIO_MMIO_SLOT (hex), 4)                                    \
-		Field (REGS, DWordAcc, NoLock, Preserve) { MAGC, 32 }                              \
 		Method (_STA, 0, NotSerialized)                                                    \
 		{                                                                                  \
-			If (LEqual (MAGC, VIRTIO_MAGIC)) { Return (0x0F) }                         \
+			If (LGreater (NVIO, slot)) { Return (0x0F) }                               \
 			Return (Zero)                                                              \
 		}                                                                                  \
 		Name (_CRS, ResourceTemplate ()                                                    \
@@ -49,6 +45,9 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "XVMM  ", "XVMMGUES", 1)
 
 	Scope (\_SB)
 	{
+		OperationRegion (VARS, SystemMemory, X86_ACPI_NR_VIRTIO, 4)
+		Field (VARS, DWordAcc, NoLock, Preserve) { NVIO, 32 }
+
 		Device (PCI0)
 		{
 			Name (_HID, EisaId ("PNP0A08"))

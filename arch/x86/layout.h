@@ -41,9 +41,11 @@
 #define X86_RESERVED_BASE 0x9FC00
 #define X86_ACPI_BASE	  0xE0000 /* the RSDP is the first thing here */
 #define X86_ACPI_END	  0xF0000
-#define X86_MPTABLE_BASE  0xF0000
-#define X86_MPTABLE_END	  0x100000
-#define X86_RESERVED_END  0x100000
+/* 4 bytes that the DSDT reads: how many virtio-mmio slots are in use. Tables end before. */
+#define X86_ACPI_NR_VIRTIO 0xEFFFC
+#define X86_MPTABLE_BASE   0xF0000
+#define X86_MPTABLE_END	   0x100000
+#define X86_RESERVED_END   0x100000
 
 /* The hole. */
 #define X86_PCI_MMIO_BASE	  0xC0000000

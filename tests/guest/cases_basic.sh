@@ -58,6 +58,7 @@ case_poweroff() {
 }
 
 case_timer() { one_guest timer ""; }
+case_ring3() { one_guest ring3 ""; }
 case_smp_2() { one_guest smp cpus=2 "cpus = 2"; }
 case_smp_4() { one_guest smp cpus=4 "cpus = 4"; }
 case_mem_small() { one_guest mem ram=$((20 << 20)) "memory = 20M"; }

@@ -80,38 +80,67 @@ case_console_unix_stale() { # a socket that nobody listens to any more is replac
 }
 
 # On a terminal: raw while the guest runs, as it was afterwards, whichever way it ends.
-terminal() { # COMMAND THAT RUNS XVMM
+terminal() { # LAST WORD OF THE GUEST BEFORE THE COMMANDS, COMMANDS with xvmm's process in $p
 	command -v script >/dev/null || skip "no script command (bsdutils)"
 	cat >session <<-END
 		stty -g >before
-		$1
+		(
+			for i in \$(seq $((TIMEOUT * 10))); do
+				grep -qs '$1' typescript.log && break
+				sleep 0.1
+			done
+			stty -g </dev/tty >during
+			p=\$(cat pid)
+			$2
+		) &
+		bash -c 'echo \$\$ >pid; exec "\$XVMM" run vm.ini' 2>err
 		echo \$? >status
 		stty -g >after
+		wait
 	END
-	timeout -k 10 $((TIMEOUT + 20)) script -qec "bash ./session" /dev/null </dev/null >typescript.log 2>&1
+	# Keys come from a pipe that stays open: an end of input would reach the guest as Ctrl-D.
+	mkfifo keys
+	exec 4<>keys
+	timeout -k 10 $((TIMEOUT + 20)) script -qec "bash ./session" /dev/null <&4 >typescript.log 2>&1
 	[ -s after ] || die "the session did not come to its end"
+	[ -s during ] || die "the guest did not say: $1"
+	! cmp -s before during || die "the terminal is not raw while the guest runs"
 	cmp -s before after || die "the terminal's settings are not restored"
+	rc=$(cat status)
 }
 
 case_terminal_restored() {
-	vm a hello "lines=3" "console = stdio"
-	terminal "timeout --foreground -k 10 $TIMEOUT '$XVMM' run vm.ini 2>err"
-	[ "$(cat status)" -eq 33 ] || die "status $(cat status)"
+	vm a hello read "console = stdio"
+	terminal reading "printf 'over the terminal\rend\r' >keys"
+	want_rc 33
+	want typescript.log '^got: over the terminal'
 }
 
-in_session() { # COMMANDS once the guest says it hangs, with its process in $p
+case_terminal_ctrl_a_x() {
+	vm a power_button "" "console = stdio"
+	terminal waiting "printf '\001x' >keys"
+	want_rc 0
+}
+
+case_terminal_sigterm() {
 	vm a hello hang "console = stdio"
-	ini "[lab]" "shutdown-timeout = ${2:-1}"
-	terminal "'$XVMM' run vm.ini 2>err & p=\$!
-		for i in \$(seq $((TIMEOUT * 10))); do grep -qs hanging typescript.log && break; sleep 0.1; done
-		stty -g >during
-		$1
-		wait \$p"
+	ini "[lab]" "shutdown-timeout = 1"
+	terminal hanging 'kill -TERM $p'
+	want_rc 4
 }
 
-case_terminal_sigterm() { in_session 'kill -TERM $p'; }
-case_terminal_two_signals() { in_session 'kill -TERM $p; sleep 1; kill -TERM $p' 600; }
-case_terminal_fatal_signal() { in_session 'kill -SEGV $p'; }
+case_terminal_two_signals() {
+	vm a hello hang "console = stdio"
+	ini "[lab]" "shutdown-timeout = 3000"
+	terminal hanging 'kill -TERM $p; sleep 1; kill -TERM $p'
+	want_rc 4
+}
+
+case_terminal_fatal_signal() {
+	vm a hello hang "console = stdio"
+	terminal hanging 'kill -SEGV $p'
+	want_rc 139
+}
 
 case_sigterm_power_button() {
 	vm a power_button ""

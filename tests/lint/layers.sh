@@ -27,7 +27,7 @@ check base 'base/' $(files base)
 check virtio 'virtio/|base/' $(files virtio)
 check xtalk 'xtalk/|base/' $(files xtalk)
 check arch 'arch/|base/|vmm/serial\.h' $(files arch)
-check vmm 'vmm/|virtio/|base/|xtalk/|arch/arch\.h' $(files vmm)
+check vmm 'vmm/|virtio/|base/|xtalk/|arch/(arch|probe)\.h' $(files vmm)
 check main.c 'vmm/|base/' main.c
 
 if grep -nE 'include[[:space:]]*[<"](linux|asm)/kvm' $(files virtio) $(files xtalk) $(files base) /dev/null; then

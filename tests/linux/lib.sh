@@ -36,6 +36,7 @@ ini() { cat >"$T/vm.ini"; }
 
 # Starts xvmm in the background.
 xvmm_start() {
+	rm -f "$T"/*.con # no results of an earlier run
 	"$XVMM" run "$T/vm.ini" >"$T/xvmm.log" 2>&1 </dev/null &
 	XPID=$!
 }
@@ -55,7 +56,7 @@ xvmm_run() {
 	[ "$RC" = "${2:-0}" ] || fail "xvmm ended with status $RC instead of ${2:-0}"
 }
 # result GUEST KEY: the last value reported.
-result() { tr -d '\r' <"$T/$1.con" | sed -n "s/^.*RESULT $2=//p" | tail -n 1; }
+result() { [ ! -e "$T/$1.con" ] || tr -d '\r' <"$T/$1.con" | sed -n "s/^.*RESULT $2=//p" | tail -n 1; }
 # expect GUEST KEY VALUE
 expect() {
 	local got

@@ -1,7 +1,6 @@
 /* See mock_driver.h. */
 #include "tests/unit/mock_driver.h"
 
-#include <check.h>
 #include <endian.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -11,7 +10,7 @@ static void *at(struct gmem *mem, gpa_t gpa, uint64_t len)
 {
 	void *p = gmem_ptr(mem, gpa, len);
 
-	ck_assert_ptr_nonnull(p);
+	mock_require(p);
 	return p;
 }
 
@@ -190,7 +189,7 @@ gpa_t mock_driver_put(struct mock_driver *d, const void *data, uint64_t len)
 {
 	gpa_t gpa = mock_driver_alloc(d, len, 1);
 
-	ck_assert_int_eq(gmem_write(&d->mp->mem, gpa, data, len), 0);
+	mock_require(gmem_write(&d->mp->mem, gpa, data, len) == 0);
 	return gpa;
 }
 

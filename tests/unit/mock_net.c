@@ -9,7 +9,7 @@
 
 void mock_nic_mac(uint8_t mac[ETH_ADDR_BYTES], uint8_t id)
 {
-	memcpy(mac, (uint8_t[]){0x52, 0x54, 0, 0, 0, id}, ETH_ADDR_BYTES);
+	memcpy(mac, (uint8_t[]){ 0x52, 0x54, 0, 0, 0, id }, ETH_ADDR_BYTES);
 }
 
 void mock_nic_init(struct mock_nic *n, const char *name, uint8_t id)
@@ -59,7 +59,7 @@ static void split(gpa_t gpa, size_t len, unsigned segs, bool write, struct mock_
 	for (unsigned i = 0; i < segs; i++) {
 		size_t part = i + 1 < segs ? len / segs : len - (segs - 1) * (len / segs);
 
-		out[i] = (struct mock_seg){gpa, (uint32_t)part, write};
+		out[i] = (struct mock_seg){ gpa, (uint32_t)part, write };
 		gpa += part;
 	}
 }
@@ -85,7 +85,7 @@ bool mock_nic_rx(struct mock_nic *n, struct mock_frame *f)
 	uint32_t id, len;
 	unsigned bufs;
 
-	if (!mock_ring_used(&n->drv.ring[0], &id, &len))
+	if (!n->drv.ring[0].mem || !mock_ring_used(&n->drv.ring[0], &id, &len))
 		return false;
 	ck_assert_uint_lt(id, 256);
 	ck_assert_uint_ge(len, VNET_HDR_BYTES);
@@ -93,9 +93,8 @@ bool mock_nic_rx(struct mock_nic *n, struct mock_frame *f)
 	ck_assert_int_eq(gmem_read(&n->mp.mem, n->rx_buf[id], &f->hdr, VNET_HDR_BYTES), 0);
 	f->len = len - VNET_HDR_BYTES;
 	if (f->len)
-		ck_assert_int_eq(gmem_read(&n->mp.mem, n->rx_buf[id] + VNET_HDR_BYTES, f->data,
-					   f->len),
-				 0);
+		ck_assert_int_eq(
+			gmem_read(&n->mp.mem, n->rx_buf[id] + VNET_HDR_BYTES, f->data, f->len), 0);
 	bufs = f->hdr.num_buffers;
 	ck_assert_uint_ge(bufs, 1);
 	if (!n->mergeable)
@@ -129,7 +128,7 @@ void mock_nic_tx(struct mock_nic *n, const struct virtio_net_hdr_v1 *hdr, const 
 
 void mock_frame_fill(uint8_t *frame, size_t len, uint8_t dst_id, uint8_t src_id, uint32_t seed)
 {
-	uint8_t head[14] = {[12] = 0x88, [13] = 0xb5};
+	uint8_t head[14] = { [12] = 0x88, [13] = 0xb5 };
 
 	mock_nic_mac(head, dst_id);
 	mock_nic_mac(head + 6, src_id);

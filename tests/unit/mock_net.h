@@ -5,16 +5,19 @@
 #ifndef TESTS_MOCK_NET_H
 #define TESTS_MOCK_NET_H
 
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+
 #include "base/iov.h"
 #include "base/vnet.h"
 #include "tests/unit/mock_driver.h"
 #include "virtio/devices.h"
 
-#define MOCK_NET_BASE                                                                              \
-	(VNET_BIT(VIRTIO_F_VERSION_1) | VNET_BIT(VIRTIO_RING_F_INDIRECT_DESC) |                    \
+#define MOCK_NET_BASE                                                           \
+	(VNET_BIT(VIRTIO_F_VERSION_1) | VNET_BIT(VIRTIO_RING_F_INDIRECT_DESC) | \
 	 VNET_BIT(VIRTIO_NET_F_MAC) | VNET_BIT(VIRTIO_NET_F_STATUS))
-#define MOCK_NET_TX_OFFLOADS                                                                       \
-	(VNET_BIT(VIRTIO_NET_F_CSUM) | VNET_BIT(VIRTIO_NET_F_HOST_TSO4) |                          \
+#define MOCK_NET_TX_OFFLOADS                                              \
+	(VNET_BIT(VIRTIO_NET_F_CSUM) | VNET_BIT(VIRTIO_NET_F_HOST_TSO4) | \
 	 VNET_BIT(VIRTIO_NET_F_HOST_TSO6) | VNET_BIT(VIRTIO_NET_F_HOST_ECN))
 #define MOCK_NET_MRG VNET_BIT(VIRTIO_NET_F_MRG_RXBUF)
 #define MOCK_NET_ALL (MOCK_NET_BASE | MOCK_NET_TX_OFFLOADS | MOCK_NET_MRG | VNET_RX_OFFLOADS)

@@ -1,12 +1,19 @@
 /* See mock_platform.h. */
 #include "tests/unit/mock_platform.h"
 
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+void mock_fail(const char *file, int line, const char *expr)
+{
+	fprintf(stderr, "%s:%d: %s\n", file, line, expr);
+	abort();
+}
 
 static struct mock_platform *mock(struct platform *p)
 {
@@ -80,22 +87,29 @@ static void msi_clear(struct platform *p, struct msi_route *r)
 static int doorbell_add(struct platform *p, gpa_t gpa, unsigned len, int efd)
 {
 	struct mock_platform *m = mock(p);
+	struct mock_doorbell *free_slot = NULL;
 	int rc;
 
 	pthread_mutex_lock(&m->lock);
-	rc = m->fail_doorbell ? m->fail_doorbell : -ENOSPC;
-	for (int i = 0; !m->fail_doorbell && i < MOCK_DOORBELLS; i++) {
-		if (m->doorbell[i].used && m->doorbell[i].gpa == gpa) {
+	rc = m->fail_doorbell;
+	if (rc)
+		goto out;
+	rc = -ENOSPC;
+	for (int i = 0; i < MOCK_DOORBELLS; i++) {
+		struct mock_doorbell *d = &m->doorbell[i];
+
+		if (d->used && d->gpa == gpa) {
 			rc = -EEXIST;
 			break;
 		}
+		if (!d->used)
+			free_slot = d;
 	}
-	for (int i = 0; rc == -ENOSPC && i < MOCK_DOORBELLS; i++) {
-		if (!m->doorbell[i].used) {
-			m->doorbell[i] = (struct mock_doorbell){ true, gpa, len, efd };
-			rc = 0;
-		}
+	if (rc == -ENOSPC && free_slot) {
+		*free_slot = (struct mock_doorbell){ true, gpa, len, efd };
+		rc = 0;
 	}
+out:
 	pthread_mutex_unlock(&m->lock);
 	return rc;
 }
@@ -131,7 +145,7 @@ void mock_platform_init(struct mock_platform *m, uint64_t low_bytes, uint64_t hi
 	};
 
 	memset(m, 0, sizeof(*m));
-	ck_assert_int_eq(gmem_create(&m->mem, "mock", layout, high_bytes ? 2 : 1, 0), 0);
+	mock_require(gmem_create(&m->mem, "mock", layout, high_bytes ? 2 : 1, 0) == 0);
 	bus_init(&m->mmio, "mmio");
 	bus_init(&m->pio, "pio");
 	pthread_mutex_init(&m->lock, NULL);
@@ -168,7 +182,7 @@ void mock_mmio_write(struct mock_platform *m, gpa_t gpa, uint64_t value, unsigne
 	}
 	/* Under the lock, so that nobody closes it meanwhile. */
 	if (efd >= 0)
-		ck_assert_int_eq(write(efd, &one, sizeof(one)), sizeof(one));
+		mock_require(write(efd, &one, sizeof(one)) == sizeof(one));
 	pthread_mutex_unlock(&m->lock);
 	if (efd < 0)
 		bus_write(&m->mmio, gpa, &value, size);
@@ -240,6 +254,16 @@ uint64_t mock_msi_count(struct mock_platform *m, uint64_t address, uint32_t data
 	}
 	pthread_mutex_unlock(&m->lock);
 	return n;
+}
+
+bool mock_line_level(struct mock_platform *m, unsigned gsi)
+{
+	bool level;
+
+	pthread_mutex_lock(&m->lock);
+	level = m->line[gsi];
+	pthread_mutex_unlock(&m->lock);
+	return level;
 }
 
 uint64_t mock_line_count(struct mock_platform *m, unsigned gsi)

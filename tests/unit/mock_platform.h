@@ -13,6 +13,14 @@
 #define MOCK_ROUTES    64
 #define MOCK_DOORBELLS 64
 
+/* For what a mock cannot go on without. Unlike ck_assert() it also works in a fuzzer. */
+#define mock_require(expr)                                    \
+	do {                                                  \
+		if (!(expr))                                  \
+			mock_fail(__FILE__, __LINE__, #expr); \
+	} while (0)
+void mock_fail(const char *file, int line, const char *expr) __attribute__((noreturn));
+
 struct mock_doorbell {
 	bool used;
 	gpa_t gpa;
@@ -51,6 +59,7 @@ unsigned mock_nr_doorbells(struct mock_platform *m);
 unsigned mock_nr_routes(struct mock_platform *m);
 /* How often MSI (address, data) was delivered since the last call: reads the route's eventfd. */
 uint64_t mock_msi_count(struct mock_platform *m, uint64_t address, uint32_t data);
+bool mock_line_level(struct mock_platform *m, unsigned gsi);
 /* How often an edge-triggered line was raised since the last call. */
 uint64_t mock_line_count(struct mock_platform *m, unsigned gsi);
 /* Reads an eventfd without waiting; 0 if there is nothing. */

@@ -90,7 +90,7 @@ static void write_tables(unsigned cpus)
 {
 	gpa_t at = 0;
 
-	ck_assert_int_eq(acpi_write(&kit.mem, cpus, &at), 0);
+	ck_assert_int_eq(acpi_write(&kit.mem, cpus, 3, &at), 0);
 	ck_assert_uint_eq(at, X86_ACPI_BASE);
 }
 
@@ -208,9 +208,10 @@ START_TEST(counts_that_cannot_be)
 {
 	gpa_t at;
 
-	ck_assert_int_eq(acpi_write(&kit.mem, 0, &at), -EINVAL);
-	ck_assert_int_eq(acpi_write(&kit.mem, 255, &at), -ENOSPC);
-	ck_assert_int_eq(acpi_write(&kit.mem, UINT32_MAX, &at), -ENOSPC);
+	ck_assert_int_eq(acpi_write(&kit.mem, 0, 3, &at), -EINVAL);
+	ck_assert_int_eq(acpi_write(&kit.mem, 255, 3, &at), -ENOSPC);
+	ck_assert_int_eq(acpi_write(&kit.mem, UINT32_MAX, 3, &at), -ENOSPC);
+	ck_assert_int_eq(acpi_write(&kit.mem, 1, ARCH_MAX_VIRTIO_MMIO + 1, &at), -ENOSPC);
 	ck_assert_int_eq(mptable_write(&kit.mem, 0), -EINVAL);
 	ck_assert_int_eq(mptable_write(&kit.mem, 255), -ENOSPC);
 }
@@ -223,7 +224,7 @@ START_TEST(nowhere_to_write)
 
 	gmem_destroy(&kit.mem);
 	ck_assert_int_eq(gmem_create(&kit.mem, "test", &tiny, 1, 0), 0);
-	ck_assert_int_eq(acpi_write(&kit.mem, 1, &at), -EFAULT);
+	ck_assert_int_eq(acpi_write(&kit.mem, 1, 3, &at), -EFAULT);
 	ck_assert_int_eq(mptable_write(&kit.mem, 1), -EFAULT);
 }
 END_TEST
@@ -261,6 +262,22 @@ START_TEST(iasl_reads_every_table)
 	disassemble(table_at(u32(f + 40)), "dsdt");
 	disassemble(table_at(u32(rsdp() + 16)), "rsdt");
 	disassemble(table_at(u64(rsdp() + 24)), "xsdt");
+}
+END_TEST
+
+START_TEST(slots_in_use_are_counted_where_the_dsdt_reads)
+{
+	gpa_t at;
+
+	write_tables(1);
+	ck_assert_uint_eq(u32(bootkit_at(&kit, X86_ACPI_NR_VIRTIO, 4)), 3);
+	ck_assert_int_eq(acpi_write(&kit.mem, 1, ARCH_MAX_VIRTIO_MMIO, &at), 0);
+	ck_assert_uint_eq(u32(bootkit_at(&kit, X86_ACPI_NR_VIRTIO, 4)), ARCH_MAX_VIRTIO_MMIO);
+	/* OperationRegion (VARS, SystemMemory, X86_ACPI_NR_VIRTIO, 4) */
+	const uint8_t region[] = { 0x5B, 0x80, 'V',  'A',  'R',	 'S',  0x00,
+				   0x0C, 0xFC, 0xFF, 0x0E, 0x00, 0x0A, 0x04 };
+	const uint8_t *d = table_at(u32(find("FACP") + 40));
+	ck_assert_ptr_nonnull(memmem(d, u32(d + 4), region, sizeof(region)));
 }
 END_TEST
 
@@ -345,6 +362,7 @@ int main(void)
 	tcase_add_test(t, nowhere_to_write);
 	tcase_add_test(t, iasl_reads_every_table);
 	tcase_add_test(t, dsdt_agrees_with_the_layout);
+	tcase_add_test(t, slots_in_use_are_counted_where_the_dsdt_reads);
 	tcase_add_test(t, mp_table);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);

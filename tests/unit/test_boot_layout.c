@@ -188,9 +188,12 @@ START_TEST(processors_that_the_tables_cannot_name)
 {
 	bootkit_kernel(&kit, "x", 1);
 	kit.boot.cpus = 0;
-	bootkit_refused(&kit, -EINVAL, "tables of 0 CPUs");
+	bootkit_refused(&kit, -EINVAL, "tables for 0 CPUs");
 	kit.boot.cpus = 255;
-	bootkit_refused(&kit, -ENOSPC, "tables of 255 CPUs");
+	bootkit_refused(&kit, -ENOSPC, "tables for 255 CPUs");
+	kit.boot.cpus = 1;
+	kit.boot.nr_virtio_mmio = ARCH_MAX_VIRTIO_MMIO + 1;
+	bootkit_refused(&kit, -ENOSPC, "17 virtio-mmio devices");
 }
 END_TEST
 

@@ -64,7 +64,7 @@ static size_t build_tcp(const struct shape *s, size_t n)
 	uint8_t *ip, *tcp;
 
 	memset(buf, 0, sizeof(buf));
-	memcpy(buf, (uint8_t[]){0x52, 0x54, 0, 0, 0, 2, 0x52, 0x54, 0, 0, 0, 1}, 12);
+	memcpy(buf, (uint8_t[]){ 0x52, 0x54, 0, 0, 0, 2, 0x52, 0x54, 0, 0, 0, 1 }, 12);
 	for (unsigned i = 0; i < s->vlans; i++, at += 4) {
 		put16(buf + at, i + 1 < s->vlans ? 0x88a8 : 0x8100);
 		put16(buf + at + 2, (uint16_t)(100 + i));
@@ -90,12 +90,12 @@ static size_t build_tcp(const struct shape *s, size_t n)
 		put16(ip + 6, 0x4000);
 		ip[8] = 64;
 		ip[9] = IPPROTO_TCP;
-		memcpy(ip + 12, (uint8_t[]){10, 0, 0, 1, 10, 0, 0, 2}, 8);
+		memcpy(ip + 12, (uint8_t[]){ 10, 0, 0, 1, 10, 0, 0, 2 }, 8);
 	}
 	tcp = buf + lay.l4;
 	put16(tcp, 1234);
 	put16(tcp + 2, 80);
-	memcpy(tcp + 4, (uint8_t[]){0xff, 0xff, 0xff, 0x00}, 4); /* the sequence number wraps */
+	memcpy(tcp + 4, (uint8_t[]){ 0xff, 0xff, 0xff, 0x00 }, 4); /* the sequence number wraps */
 	tcp[12] = (uint8_t)((5 + s->tcp_opt / 4) << 4);
 	tcp[13] = s->flags;
 	for (unsigned i = 0; i < s->tcp_opt; i++)
@@ -127,7 +127,7 @@ static void present(size_t len, size_t seg)
 	for (at = frame.head_len; at < len; at += frame.iov[frame.iovcnt++].iov_len) {
 		size_t n = frame.iovcnt == FRAME_MAX_IOV - 1 || seg > len - at ? len - at : seg;
 
-		frame.iov[frame.iovcnt] = (struct iovec){buf + at, n};
+		frame.iov[frame.iovcnt] = (struct iovec){ buf + at, n };
 	}
 }
 
@@ -169,7 +169,7 @@ START_TEST(sums)
 
 			if (part > len - at)
 				part = len - at;
-			iov[n++] = (struct iovec){buf + from + at, part};
+			iov[n++] = (struct iovec){ buf + from + at, part };
 			at += part;
 		}
 		want = slow_sum(0, buf + from, at);
@@ -182,15 +182,15 @@ START_TEST(sums)
 END_TEST
 
 static const struct shape shapes[] = {
-	{false, 0, 0, 0, ACK},
-	{false, 0, 0, 12, ACK | PSH | FIN | CWR | ECE},
-	{false, 1, 0, 12, ACK | PSH},
-	{false, 2, 40, 40, ACK | CWR},
-	{false, 0, 4, 40, ACK | FIN},
-	{true, 0, 0, 0, ACK | PSH},
-	{true, 0, 0, 12, ACK | PSH | FIN | CWR | ECE},
-	{true, 1, 8, 12, ACK | CWR},
-	{true, 2, 64, 40, ACK},
+	{ false, 0, 0, 0, ACK },
+	{ false, 0, 0, 12, ACK | PSH | FIN | CWR | ECE },
+	{ false, 1, 0, 12, ACK | PSH },
+	{ false, 2, 40, 40, ACK | CWR },
+	{ false, 0, 4, 40, ACK | FIN },
+	{ true, 0, 0, 0, ACK | PSH },
+	{ true, 0, 0, 12, ACK | PSH | FIN | CWR | ECE },
+	{ true, 1, 8, 12, ACK | CWR },
+	{ true, 2, 64, 40, ACK },
 };
 
 static void check_segment(const struct shape *s, size_t len, size_t at, bool first, bool last,
@@ -199,7 +199,7 @@ static void check_segment(const struct shape *s, size_t len, size_t at, bool fir
 	uint8_t flags = s->flags;
 
 	if (!last)
-		flags &= (uint8_t)~(FIN | PSH);
+		flags &= (uint8_t) ~(FIN | PSH);
 	if (!first)
 		flags &= (uint8_t)~CWR;
 	ck_assert_mem_eq(out, buf, lay.l3);
@@ -233,9 +233,9 @@ START_TEST(segmentation)
 	static const struct {
 		size_t payload;
 		uint16_t mss;
-	} sizes[] = {{0, 1448}, {1, 1448}, {1448, 1448}, {1449, 1448}, {2896, 1448},
-		     {65000, 1448}, {9999, 8}, {30001, 777}, {65000, 65535}};
-	static const size_t segs[] = {1 << 20, 1000, 37, 1};
+	} sizes[] = { { 0, 1448 },     { 1, 1448 }, { 1448, 1448 }, { 1449, 1448 },  { 2896, 1448 },
+		      { 65000, 1448 }, { 9999, 8 }, { 30001, 777 }, { 65000, 65535 } };
+	static const size_t segs[] = { 1 << 20, 1000, 37, 1 };
 	const struct shape *s = &shapes[_i];
 
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -273,9 +273,8 @@ START_TEST(checksum_only)
 			uint32_t sum = IPPROTO_TCP + (uint32_t)(len - lay.l4);
 
 			/* A stack leaves the sum of the pseudo header in the field. */
-			put16(buf + lay.l4 + 16,
-			      s->v6 ? slow_sum(sum, buf + lay.l3 + 8, 32)
-				    : slow_sum(sum, buf + lay.l3 + 12, 8));
+			put16(buf + lay.l4 + 16, s->v6 ? slow_sum(sum, buf + lay.l3 + 8, 32)
+						       : slow_sum(sum, buf + lay.l3 + 12, 8));
 			present(len, 1 + n);
 			set_gso(s, 0);
 			frame.hdr.gso_type = 0;
@@ -301,8 +300,9 @@ START_TEST(checksum_anywhere)
 			uint16_t field;
 
 			present(120, 5);
-			frame.hdr = (struct virtio_net_hdr_v1){
-				.flags = CSUM, .csum_start = start, .csum_offset = offset};
+			frame.hdr = (struct virtio_net_hdr_v1){ .flags = CSUM,
+								.csum_start = start,
+								.csum_offset = offset };
 			ck_assert_int_eq(offload_begin(&off, &frame, 0), 0);
 			ck_assert(offload_next(&off));
 			ck_assert_uint_eq(flatten(), 120);
@@ -315,7 +315,8 @@ START_TEST(checksum_anywhere)
 	}
 	/* Too far into the frame to be any protocol's. */
 	present(400, 400);
-	frame.hdr = (struct virtio_net_hdr_v1){.flags = CSUM, .csum_start = 300, .csum_offset = 6};
+	frame.hdr =
+		(struct virtio_net_hdr_v1){ .flags = CSUM, .csum_start = 300, .csum_offset = 6 };
 	ck_assert_int_eq(offload_begin(&off, &frame, 0), -EINVAL);
 }
 END_TEST
@@ -327,7 +328,7 @@ START_TEST(udp_zero_sum)
 	buf[34] = 0xff;
 	buf[35] = 0xff;
 	present(60, 60);
-	frame.hdr = (struct virtio_net_hdr_v1){.flags = CSUM, .csum_start = 34, .csum_offset = 6};
+	frame.hdr = (struct virtio_net_hdr_v1){ .flags = CSUM, .csum_start = 34, .csum_offset = 6 };
 	ck_assert_int_eq(offload_begin(&off, &frame, 0), 0);
 	ck_assert(offload_next(&off));
 	flatten();

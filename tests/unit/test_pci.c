@@ -263,7 +263,36 @@ START_TEST(conf1)
 	mock_pio_write(&mp, 0xcf8, 0x8000f800, 4);
 	ck_assert_uint_eq(mock_pio_read(&mp, 0xcfc, 4), 0xffffffff);
 	mock_pio_write(&mp, 0xcf8, 0xffffffff, 4);
+	ck_assert_uint_eq(mock_pio_read(&mp, 0xcf8, 4), 0x80fffffc);
 	ck_assert_uint_eq(mock_pio_read(&mp, 0xcfc, 4), 0xffffffff);
+}
+END_TEST
+
+/* The reset register lies under the address register: narrow accesses to it are not PCI's. */
+static uint64_t under_last;
+
+static void under_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)
+{
+	under_last = offset << 32 | size << 16 | value;
+}
+
+START_TEST(region_under_conf1)
+{
+	static const struct bus_ops under_ops = { NULL, under_write };
+	struct bus_region under = { .base = 0xcf9, .size_bytes = 1, .ops = &under_ops };
+
+	host.under_conf1 = &under;
+	mock_pio_write(&mp, 0xcf9, 6, 1);
+	ck_assert_uint_eq(under_last, 1 << 16 | 6);
+	under_last = 0;
+	mock_pio_write(&mp, 0xcf8, 6, 1);
+	mock_pio_write(&mp, 0xcf8, 0x0606, 2);
+	mock_pio_write(&mp, 0xcf9, 0x0606, 2);
+	mock_pio_write(&mp, 0xcfa, 6, 1);
+	mock_pio_write(&mp, 0xcf8, 0x80000800, 4);
+	ck_assert_uint_eq(under_last, 0);
+	ck_assert_uint_eq(mock_pio_read(&mp, 0xcfc, 4), 0x56781234);
+	host.under_conf1 = NULL;
 }
 END_TEST
 
@@ -463,21 +492,21 @@ END_TEST
 START_TEST(intx)
 {
 	pci_intx_set(&toy.fn, true);
-	ck_assert(mp.line[17]);
+	ck_assert(mock_line_level(&mp, 17));
 	ck_assert(rd(PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
 	ck_assert(rd(PCI_STATUS, 1) & PCI_STATUS_INTERRUPT);
 	/* Disabling takes it off the line, but not out of the status. */
 	wr(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE, 2);
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 	ck_assert(rd(PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
 	wr(PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-	ck_assert(mp.line[17]);
+	ck_assert(mock_line_level(&mp, 17));
 	pci_intx_set(&toy.fn, false);
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 	ck_assert(!(rd(PCI_STATUS, 2) & PCI_STATUS_INTERRUPT));
 	wr(PCI_COMMAND + 1, PCI_COMMAND_INTX_DISABLE >> 8, 1);
 	pci_intx_set(&toy.fn, true);
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 	ck_assert_uint_eq(mp.line_rises[17], 2);
 }
 END_TEST
@@ -495,10 +524,10 @@ START_TEST(shared_intx)
 	pci_intx_set(&toy.fn, true);
 	pci_intx_set(&fns[2], true);
 	pci_intx_set(&toy.fn, false);
-	ck_assert(mp.line[17]);
-	ck_assert(!mp.line[18]);
+	ck_assert(mock_line_level(&mp, 17));
+	ck_assert(!mock_line_level(&mp, 18));
 	pci_fn_fini(&fns[2]); /* takes its level with it */
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 	ck_assert_uint_eq(mp.line_rises[17], 1);
 	pci_fn_fini(&fns[0]);
 	pci_fn_fini(&fns[1]);
@@ -711,7 +740,7 @@ START_TEST(races)
 	pci_msix_signal(&toy.fn, 0);
 	ck_assert_uint_eq(count(0), 1);
 	pci_intx_set(&toy.fn, false);
-	ck_assert(!mp.line[17]);
+	ck_assert(!mock_line_level(&mp, 17));
 }
 END_TEST
 
@@ -729,6 +758,7 @@ int main(void)
 	tcase_add_test(tc, absent_functions);
 	tcase_add_test(tc, odd_accesses);
 	tcase_add_test(tc, conf1);
+	tcase_add_test(tc, region_under_conf1);
 	tcase_add_test(tc, bars_are_placed);
 	tcase_add_test(tc, bar_sizing);
 	tcase_add_test(tc, decoding);

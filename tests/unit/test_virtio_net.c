@@ -63,7 +63,7 @@ START_TEST(config_space)
 	uint64_t rest;
 
 	mock_driver_config_read(&nic.drv, 0, &cfg, sizeof(cfg));
-	ck_assert_mem_eq(cfg.mac, ((uint8_t[]){0x52, 0x54, 0, 0, 0, 1}), 6);
+	ck_assert_mem_eq(cfg.mac, ((uint8_t[]){ 0x52, 0x54, 0, 0, 0, 1 }), 6);
 	ck_assert_uint_eq(cfg.status, VIRTIO_NET_S_LINK_UP);
 	car.up = false;
 	mock_driver_config_read(&nic.drv, 6, &cfg.status, 2);
@@ -121,8 +121,8 @@ END_TEST
 
 START_TEST(tx_sizes_and_segments)
 {
-	static const size_t lens[] = {14, 15, 17, 18, 19, 60, 1514, 9000, 65549};
-	static const unsigned segs[] = {1, 2, 3, 13, 26, 127, 128};
+	static const size_t lens[] = { 14, 15, 17, 18, 19, 60, 1514, 9000, 65549 };
+	static const unsigned segs[] = { 1, 2, 3, 13, 26, 127, 128 };
 	unsigned sent = 0;
 
 	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
@@ -158,7 +158,7 @@ END_TEST
 
 START_TEST(tx_bad_lengths)
 {
-	static const size_t lens[] = {0, 1, 6, 12, 13, FRAME_MAX_BYTES + 1, FRAME_MAX_BYTES + 50};
+	static const size_t lens[] = { 0, 1, 6, 12, 13, FRAME_MAX_BYTES + 1, FRAME_MAX_BYTES + 50 };
 
 	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
 	for (unsigned i = 0; i < ARRAY_SIZE(lens); i++) {
@@ -170,7 +170,7 @@ START_TEST(tx_bad_lengths)
 	for (uint32_t len = 1; len < VNET_HDR_BYTES; len++) {
 		gpa_t gpa = mock_driver_alloc(&nic.drv, 16, 1);
 
-		mock_ring_add(&nic.drv.ring[1], (struct mock_seg[]){{gpa, len, false}}, 1);
+		mock_ring_add(&nic.drv.ring[1], (struct mock_seg[]){ { gpa, len, false } }, 1);
 		mock_driver_kick(&nic.drv, 1);
 		ck_assert_uint_eq(tx_used(), 1);
 	}
@@ -186,8 +186,8 @@ START_TEST(tx_writable_descriptors)
 	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
 	gpa = mock_driver_alloc(&nic.drv, 4096, 1);
 	mock_ring_add(&nic.drv.ring[1],
-		      (struct mock_seg[]){{gpa, 100, false}, {gpa + 100, 100, true}}, 2);
-	mock_ring_add(&nic.drv.ring[1], (struct mock_seg[]){{gpa, 100, true}}, 1);
+		      (struct mock_seg[]){ { gpa, 100, false }, { gpa + 100, 100, true } }, 2);
+	mock_ring_add(&nic.drv.ring[1], (struct mock_seg[]){ { gpa, 100, true } }, 1);
 	mock_driver_kick(&nic.drv, 1);
 	ck_assert_uint_eq(nic.port->stats.tx_invalid, 2);
 	ck_assert_uint_eq(tx_used(), 2);
@@ -199,7 +199,7 @@ START_TEST(tx_broken_ring)
 {
 	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
 	send_one(&plain, 60, 1);
-	mock_ring_add(&nic.drv.ring[1], (struct mock_seg[]){{GIB(3), 100, false}}, 1);
+	mock_ring_add(&nic.drv.ring[1], (struct mock_seg[]){ { GIB(3), 100, false } }, 1);
 	mock_driver_kick(&nic.drv, 1);
 	ck_assert(needs_reset());
 	ck_assert_uint_eq(car.stops, 1);
@@ -227,33 +227,33 @@ static const struct hdr_case {
 	size_t len;
 	bool ok;
 } hdr_cases[] = {
-	{MOCK_NET_ALL, NEEDS, 0, 0, 0, 34, 16, 60, true},
-	{MOCK_NET_ALL, NEEDS, 0, 0, 0, 14, 0, 16, true},
-	{MOCK_NET_ALL, NEEDS, 0, 0, 0, 34, 16, 52, true},  /* the field ends with the frame */
-	{MOCK_NET_ALL, NEEDS, 0, 0, 0, 34, 16, 51, false}, /* one byte beyond */
-	{MOCK_NET_ALL, NEEDS, 0, 0, 0, 65535, 65535, 60, false},
-	{MOCK_NET_ALL, NEEDS, 0, 0, 0, 60, 65535, 1514, false},
-	{MOCK_NET_ALL, NEEDS, 0, 0, 0, 13, 6, 60, false}, /* into the Ethernet header */
-	{MOCK_NET_ALL, NEEDS, 0, 0, 0, 0, 0, 60, false},
-	{MOCK_NET_BASE, NEEDS, 0, 0, 0, 34, 16, 60, false}, /* not negotiated */
-	{MOCK_NET_BASE, 0, 0, 0, 0, 65535, 65535, 60, true}, /* not looked at */
-	{MOCK_NET_ALL, 0xfe, 0, 0, 0, 65535, 65535, 60, true}, /* unknown flags: ignored */
-	{MOCK_NET_ALL, NEEDS, TCP4, 54, 1448, 34, 16, 3000, true},
-	{MOCK_NET_ALL, NEEDS, TCP4, 65535, 1448, 34, 16, 3000, true}, /* hdr_len is a hint */
-	{MOCK_NET_ALL, NEEDS, TCP6, 74, 1428, 54, 16, 3000, true},
-	{MOCK_NET_ALL, NEEDS, TCP4 | ECN, 54, 1448, 34, 16, 3000, true},
-	{MOCK_NET_ALL, NEEDS, TCP4, 54, 0, 34, 16, 3000, false},  /* segments of no bytes */
-	{MOCK_NET_ALL, 0, TCP4, 54, 1448, 34, 16, 3000, false},   /* without NEEDS_CSUM */
-	{MOCK_NET_ALL, NEEDS, TCP4, 54, 1448, 34, 6, 3000, false}, /* not TCP's field */
-	{MOCK_NET_ALL, NEEDS, TCP4, 54, 1448, 34, 16, 53, false}, /* no TCP header */
-	{MOCK_NET_ALL, NEEDS, ECN, 0, 0, 34, 16, 60, false},	  /* ECN of nothing */
-	{MOCK_NET_ALL, NEEDS, VIRTIO_NET_HDR_GSO_UDP, 42, 1448, 34, 6, 3000, false},
-	{MOCK_NET_ALL, NEEDS, 5, 42, 1448, 34, 6, 3000, false},
-	{MOCK_NET_ALL, NEEDS, 0x7f, 42, 1448, 34, 16, 3000, false},
-	{NOTSO, NEEDS, TCP4, 54, 1448, 34, 16, 3000, false},
-	{TSO4, NEEDS, TCP4, 54, 1448, 34, 16, 3000, true},
-	{TSO4, NEEDS, TCP6, 54, 1448, 54, 16, 3000, false},
-	{TSO4, NEEDS, TCP4 | ECN, 54, 1448, 34, 16, 3000, false},
+	{ MOCK_NET_ALL, NEEDS, 0, 0, 0, 34, 16, 60, true },
+	{ MOCK_NET_ALL, NEEDS, 0, 0, 0, 14, 0, 16, true },
+	{ MOCK_NET_ALL, NEEDS, 0, 0, 0, 34, 16, 52, true },  /* the field ends with the frame */
+	{ MOCK_NET_ALL, NEEDS, 0, 0, 0, 34, 16, 51, false }, /* one byte beyond */
+	{ MOCK_NET_ALL, NEEDS, 0, 0, 0, 65535, 65535, 60, false },
+	{ MOCK_NET_ALL, NEEDS, 0, 0, 0, 60, 65535, 1514, false },
+	{ MOCK_NET_ALL, NEEDS, 0, 0, 0, 13, 6, 60, false }, /* into the Ethernet header */
+	{ MOCK_NET_ALL, NEEDS, 0, 0, 0, 0, 0, 60, false },
+	{ MOCK_NET_BASE, NEEDS, 0, 0, 0, 34, 16, 60, false },	 /* not negotiated */
+	{ MOCK_NET_BASE, 0, 0, 0, 0, 65535, 65535, 60, true },	 /* not looked at */
+	{ MOCK_NET_ALL, 0xfe, 0, 0, 0, 65535, 65535, 60, true }, /* unknown flags: ignored */
+	{ MOCK_NET_ALL, NEEDS, TCP4, 54, 1448, 34, 16, 3000, true },
+	{ MOCK_NET_ALL, NEEDS, TCP4, 65535, 1448, 34, 16, 3000, true }, /* hdr_len is a hint */
+	{ MOCK_NET_ALL, NEEDS, TCP6, 74, 1428, 54, 16, 3000, true },
+	{ MOCK_NET_ALL, NEEDS, TCP4 | ECN, 54, 1448, 34, 16, 3000, true },
+	{ MOCK_NET_ALL, NEEDS, TCP4, 54, 0, 34, 16, 3000, false },   /* segments of no bytes */
+	{ MOCK_NET_ALL, 0, TCP4, 54, 1448, 34, 16, 3000, false },    /* without NEEDS_CSUM */
+	{ MOCK_NET_ALL, NEEDS, TCP4, 54, 1448, 34, 6, 3000, false }, /* not TCP's field */
+	{ MOCK_NET_ALL, NEEDS, TCP4, 54, 1448, 34, 16, 53, false },  /* no TCP header */
+	{ MOCK_NET_ALL, NEEDS, ECN, 0, 0, 34, 16, 60, false },	     /* ECN of nothing */
+	{ MOCK_NET_ALL, NEEDS, VIRTIO_NET_HDR_GSO_UDP, 42, 1448, 34, 6, 3000, false },
+	{ MOCK_NET_ALL, NEEDS, 5, 42, 1448, 34, 6, 3000, false },
+	{ MOCK_NET_ALL, NEEDS, 0x7f, 42, 1448, 34, 16, 3000, false },
+	{ NOTSO, NEEDS, TCP4, 54, 1448, 34, 16, 3000, false },
+	{ TSO4, NEEDS, TCP4, 54, 1448, 34, 16, 3000, true },
+	{ TSO4, NEEDS, TCP6, 54, 1448, 54, 16, 3000, false },
+	{ TSO4, NEEDS, TCP4 | ECN, 54, 1448, 34, 16, 3000, false },
 };
 
 START_TEST(tx_headers)
@@ -339,14 +339,15 @@ END_TEST
 
 START_TEST(rx_sizes)
 {
-	static const uint32_t bufs[] = {13, 14, 60, 100, 1526, 4096};
-	static const size_t lens[] = {14, 60, 61, 1514, 4000};
-	struct virtio_net_hdr_v1 hdr = {0};
+	static const uint32_t bufs[] = { 13, 14, 60, 100, 1526, 4096 };
+	static const size_t lens[] = { 14, 60, 61, 1514, 4000 };
+	struct virtio_net_hdr_v1 hdr = { 0 };
 
 	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
 	for (unsigned i = 0; i < ARRAY_SIZE(bufs); i++) {
 		for (unsigned j = 0; j < ARRAY_SIZE(lens); j++) {
-			unsigned need = (unsigned)((VNET_HDR_BYTES + lens[j] + bufs[i] - 1) / bufs[i]);
+			unsigned need =
+				(unsigned)((VNET_HDR_BYTES + lens[j] + bufs[i] - 1) / bufs[i]);
 			unsigned avail = need + 3, posted = 0;
 
 			if (need > 240)
@@ -371,7 +372,7 @@ END_TEST
 
 START_TEST(rx_big_chains)
 {
-	struct virtio_net_hdr_v1 hdr = {0};
+	struct virtio_net_hdr_v1 hdr = { 0 };
 
 	/* Not mergeable, one chain of 128 segments for 64 KiB, the way Linux does it. */
 	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL & ~MOCK_NET_MRG, 256));
@@ -397,7 +398,7 @@ END_TEST
 
 START_TEST(rx_header_in_one_byte_segments)
 {
-	struct virtio_net_hdr_v1 hdr = {.flags = NEEDS, .csum_start = 34, .csum_offset = 16};
+	struct virtio_net_hdr_v1 hdr = { .flags = NEEDS, .csum_start = 34, .csum_offset = 16 };
 
 	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
 	mock_nic_rx_add(&nic, 100, 100);
@@ -494,7 +495,7 @@ START_TEST(rx_batch_is_one_interrupt)
 			p->ops->rx_commit(p, &plain, 60);
 	}
 	/* Neither committed nor aborted: forgotten. */
-	ck_assert_int_gt(p->ops->rx_reserve(p, 60, iov, &(unsigned){FRAME_MAX_IOV}), 0);
+	ck_assert_int_gt(p->ops->rx_reserve(p, 60, iov, &(unsigned){ FRAME_MAX_IOV }), 0);
 	ck_assert_uint_eq(mock_ring_used_idx(&nic.drv.ring[0]), 0);
 	p->ops->rx_end(p);
 	ck_assert_uint_eq(nic.drv.queue_irqs[0], 1);
@@ -506,6 +507,37 @@ START_TEST(rx_batch_is_one_interrupt)
 	}
 	ck_assert(!mock_nic_rx(&nic, &got));
 	ck_assert_uint_eq(nic.port->stats.rx_frames, 9);
+}
+END_TEST
+
+START_TEST(rx_surplus_goes_back)
+{
+	struct port *p = nic.port;
+	struct iovec iov[FRAME_MAX_IOV];
+	unsigned cnt = FRAME_MAX_IOV;
+
+	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
+	for (unsigned i = 0; i < 8; i++)
+		mock_nic_rx_add(&nic, 212, 2);
+	mock_frame_fill(frame, 300, 1, 2, 1);
+	ck_assert(p->ops->rx_begin(p));
+	ck_assert_int_ge(p->ops->rx_reserve(p, 1500, iov, &cnt), 1500);
+	memcpy(iov[0].iov_base, frame, 60);
+	p->ops->rx_commit(p, &plain, 60);
+	p->ops->rx_end(p);
+	ck_assert(mock_nic_rx(&nic, &got));
+	ck_assert_uint_eq(got.hdr.num_buffers, 1);
+	/* Seven are left, in their order. */
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(mock_deliver(p, &plain, frame, 300), 0);
+		ck_assert(mock_nic_rx(&nic, &got));
+		ck_assert_uint_eq(got.hdr.num_buffers, 2);
+		ck_assert_mem_eq(got.data, frame, 300);
+	}
+	ck_assert_int_eq(mock_deliver(p, &plain, frame, 300), -ENOBUFS);
+	ck_assert_int_eq(mock_deliver(p, &plain, frame, 200), 0);
+	ck_assert(mock_nic_rx(&nic, &got));
+	ck_assert_mem_eq(got.data, frame, 200);
 }
 END_TEST
 
@@ -537,22 +569,22 @@ static void bad_rx(unsigned kind)
 
 	switch (kind) {
 	case 0: /* readable */
-		mock_ring_add(r, (struct mock_seg[]){{gpa, 2000, false}}, 1);
+		mock_ring_add(r, (struct mock_seg[]){ { gpa, 2000, false } }, 1);
 		break;
 	case 1: /* both */
-		mock_ring_add(r, (struct mock_seg[]){{gpa, 12, false}, {gpa, 2000, true}}, 2);
+		mock_ring_add(r, (struct mock_seg[]){ { gpa, 12, false }, { gpa, 2000, true } }, 2);
 		break;
 	case 2: /* shorter than a header */
-		mock_ring_add(r, (struct mock_seg[]){{gpa, 11, true}}, 1);
+		mock_ring_add(r, (struct mock_seg[]){ { gpa, 11, true } }, 1);
 		break;
 	case 3: /* nowhere */
-		mock_ring_add(r, (struct mock_seg[]){{GIB(9), 2000, true}}, 1);
+		mock_ring_add(r, (struct mock_seg[]){ { GIB(9), 2000, true } }, 1);
 		break;
 	case 4: /* an index from nowhere */
 		mock_ring_set_avail_idx(r, 4711);
 		break;
 	case 5: /* empty */
-		mock_ring_add(r, (struct mock_seg[]){{gpa, 0, true}}, 1);
+		mock_ring_add(r, (struct mock_seg[]){ { gpa, 0, true } }, 1);
 		break;
 	}
 }
@@ -616,13 +648,89 @@ START_TEST(link_changes)
 }
 END_TEST
 
+/*
+ * A driver that writes anything anywhere: descriptors, headers, indices, used events. Whatever it
+ * does, the device survives, keeps to guest memory (the sanitizers watch), and works after a reset.
+ */
+static void hostile_descriptors(unsigned q)
+{
+	struct mock_ring *r = &nic.drv.ring[q];
+	unsigned n = (unsigned)rand() % 12;
+	gpa_t table = nic.free_mem + (unsigned)rand() % 4096;
+
+	for (unsigned i = 0; i < n; i++) {
+		gpa_t gpa = nic.free_mem + KIB(8) + (unsigned)rand() % KIB(512);
+		uint32_t len = (uint32_t)(rand() % 8 ? rand() % 3000 : rand());
+		uint16_t flags = (uint16_t)(rand() % 16 ? (q ? 0 : MOCK_DESC_WRITE) : rand());
+
+		if (rand() % 64 == 0)
+			gpa = ((gpa_t)rand() << 32) + (gpa_t)rand();
+		if (rand() % 3 == 0)
+			flags |= MOCK_DESC_NEXT;
+		if (rand() % 16 == 0) {
+			flags = MOCK_DESC_INDIRECT;
+			gpa = table;
+			len = 16 * ((uint32_t)rand() % 20);
+		}
+		mock_desc_set(r->mem, rand() % 4 ? r->desc : table, (unsigned)rand() % 16, gpa, len,
+			      flags, (uint16_t)(rand() % 32 ? rand() % 16 : rand()));
+	}
+	for (n = (unsigned)rand() % 4; n; n--)
+		mock_ring_offer(r, (uint16_t)(rand() % 64 ? rand() % 16 : rand()));
+	if (rand() % 64 == 0)
+		mock_ring_set_avail_idx(r, (uint16_t)rand());
+	mock_ring_set_used_event(r, (uint16_t)rand());
+}
+
+START_TEST(hostile_driver)
+{
+	static uint8_t noise[KIB(64)];
+	unsigned sent = 0, received = 0, faults = 0;
+
+	srand((unsigned)_i + 1);
+	for (size_t i = 0; i < sizeof(noise); i++)
+		noise[i] = (uint8_t)(rand() % 4 ? 0 : rand());
+	for (unsigned round = 0; round < 400; round++) {
+		uint64_t features = MOCK_NET_ALL | VNET_BIT(VIRTIO_RING_F_EVENT_IDX);
+
+		if (rand() & 1)
+			features &= ~((uint64_t)rand() & ~MOCK_NET_BASE);
+		ck_assert(mock_nic_start(&nic, features, 16));
+		for (unsigned i = 0; i < 8; i++)
+			gmem_write(&nic.mp.mem, nic.free_mem + KIB(8) + i * KIB(64), noise,
+				   sizeof(noise));
+		for (unsigned step = 0; step < 20; step++) {
+			hostile_descriptors((unsigned)rand() & 1);
+			mock_driver_kick(&nic.drv, (unsigned)rand() & 1);
+			received +=
+				!mock_deliver(nic.port, &plain, noise,
+					      14 + (size_t)rand() % (rand() % 8 ? 1500 : 60000));
+			car.eagain = rand() % 16 == 0;
+		}
+		faults += needs_reset();
+	}
+	sent = car.sends;
+	/* It was neither always caught at once nor always harmless. */
+	ck_assert_uint_gt(sent, 50);
+	ck_assert_uint_gt(received, 50);
+	ck_assert_uint_gt(faults, 50);
+	run_loop();
+	car.eagain = 0;
+	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
+	send_one(&plain, 60, 1);
+	ck_assert_uint_eq(car.sends, sent + 1);
+	mock_nic_rx_add(&nic, 1526, 1);
+	ck_assert_int_eq(mock_deliver(nic.port, &plain, frame, 60), 0);
+}
+END_TEST
+
 /* Threads: others deliver while the driver resets and starts the device again and again. */
 static _Atomic bool stop_flag;
 static _Atomic unsigned delivered;
 
 static void *deliver_thread(void *arg)
 {
-	static const size_t lens[] = {60, 1514, 9000};
+	static const size_t lens[] = { 60, 1514, 9000 };
 	uint8_t buf[9000];
 
 	mock_frame_fill(buf, sizeof(buf), 1, 2, 0);
@@ -685,10 +793,12 @@ int main(void)
 	tcase_add_test(tc, rx_headers_as_negotiated);
 	tcase_add_test(tc, rx_full_ring_asks_for_the_doorbell);
 	tcase_add_test(tc, rx_batch_is_one_interrupt);
+	tcase_add_test(tc, rx_surplus_goes_back);
 	tcase_add_test(tc, rx_little_room_for_segments);
 	tcase_add_loop_test(tc, rx_faults_reach_the_loop, 0, 6);
 	tcase_add_test(tc, rx_fault_overtaken_by_reset);
 	tcase_add_test(tc, link_changes);
+	tcase_add_loop_test(tc, hostile_driver, 0, 4);
 	tcase_add_test(tc, reset_during_delivery);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);

@@ -2,7 +2,8 @@
  * Reads, writes, flushes and identifies a virtio disk, and asks for what must be refused.
  *
  *   sectors=N   the capacity must be N            id=TEXT   GET_ID must answer this
- *   readonly=1  writes must fail, others work     full=1    a write must fail (a full host disk)
+ *   readonly=1  writes must fail, others work     full=1    writing the last sector must fail (the
+ * host has no room)
  *
  * The disk's first sector must begin with "xvmm-disk". What is written: sector s at the end of the
  * disk gets s in every 64-bit word.
@@ -51,7 +52,8 @@ static uint8_t submit(uint32_t type, uint64_t sector, void *data, uint32_t bytes
 			virtio_wait(&dev);
 	}
 	CHECK(*status != 0xaa, "request %u came back without a status", type);
-	CHECK(len >= 1, "request %u came back with %u bytes written", type, len);
+	/* len counts from the first writable byte on: 0 if a refused read left the data alone. */
+	CHECK(len >= 1 || *status != S_OK, "request %u came back with %u bytes written", type, len);
 	if (written)
 		*written = len;
 	return *status;
@@ -113,7 +115,7 @@ void guest_main(void)
 		CHECK(submit(T_OUT, 1, data, SECTOR, NULL) == S_IOERR,
 		      "a write to a read-only disk works");
 	else if (cmdline_is("full", "1"))
-		CHECK(submit(T_OUT, 1, data, SECTOR, NULL) == S_IOERR,
+		CHECK(submit(T_OUT, capacity - 1, data, SECTOR, NULL) == S_IOERR,
 		      "a write to a full disk works");
 	else
 		write_and_read_back(capacity);

@@ -2,6 +2,8 @@
 #include "lib/clock.h"
 
 #define MEASURE_TICKS (PM_TIMER_HZ / 250) /* 4 ms */
+#define PM_TIMER_MASK 0xffffffu
+#define TRIES	      5
 
 static uint64_t tsc_start, tsc_per_ms;
 static uint64_t lapic_per_ms;
@@ -9,29 +11,54 @@ static unsigned tick_vector;
 
 static uint32_t pm_timer(void)
 {
-	return inl(PORT_PM_TIMER) & 0xffffff; /* 24 bits are there for sure */
+	return inl(PORT_PM_TIMER) & PM_TIMER_MASK; /* 24 bits are there for sure */
+}
+
+/* The three counters at one moment, as far as that goes: the vCPU may be put off between any two
+ * reads, so the tightest of several tries counts. */
+struct moment {
+	uint64_t tsc;
+	uint32_t pm, lapic;
+};
+
+static struct moment take_moment(void)
+{
+	struct moment best = { 0 };
+	uint64_t best_width = ~0ull;
+
+	for (unsigned i = 0; i < TRIES; i++) {
+		uint64_t before = rdtsc(), after;
+		uint32_t lapic = lapic_read(LAPIC_TIMER_NOW);
+		uint32_t pm = pm_timer();
+
+		after = rdtsc();
+		if (after - before >= best_width)
+			continue;
+		best_width = after - before;
+		best = (struct moment){ before + (after - before) / 2, pm, lapic };
+	}
+	return best;
 }
 
 void clock_init(void)
 {
-	uint32_t start, now, lapic_start, lapic_end;
-	uint64_t tsc, spins = 0;
+	struct moment a, b;
+	uint64_t spins = 0;
+	uint32_t ticks;
 
 	lapic_write(LAPIC_TIMER_DIV, 0xb);
 	lapic_write(LAPIC_LVT_TIMER, LAPIC_MASKED);
 	lapic_write(LAPIC_TIMER_INIT, 0xffffffff);
-	start = pm_timer();
-	tsc = rdtsc();
-	lapic_start = lapic_read(LAPIC_TIMER_NOW);
+	a = take_moment();
 	do {
-		now = (pm_timer() - start) & 0xffffff;
 		CHECK(++spins < 10000000, "the PM timer stands still");
-	} while (now < MEASURE_TICKS);
-	tsc_start = rdtsc();
-	lapic_end = lapic_read(LAPIC_TIMER_NOW);
+	} while (((pm_timer() - a.pm) & PM_TIMER_MASK) < MEASURE_TICKS);
+	b = take_moment();
 	lapic_write(LAPIC_TIMER_INIT, 0);
-	tsc_per_ms = (tsc_start - tsc) * (PM_TIMER_HZ / 1000) / now;
-	lapic_per_ms = (uint64_t)(lapic_start - lapic_end) * (PM_TIMER_HZ / 1000) / now;
+	ticks = (b.pm - a.pm) & PM_TIMER_MASK;
+	tsc_start = b.tsc;
+	tsc_per_ms = (b.tsc - a.tsc) * (PM_TIMER_HZ / 1000) / ticks;
+	lapic_per_ms = (uint64_t)(a.lapic - b.lapic) * (PM_TIMER_HZ / 1000) / ticks;
 	CHECK(tsc_per_ms, "the TSC stands still");
 	CHECK(lapic_per_ms, "the local APIC timer stands still");
 }

@@ -143,7 +143,9 @@ void intr_dispatch(struct trap_frame *f)
 	if (trap_hook && trap_hook(f))
 		return;
 	__asm__ volatile("movq %%cr2, %0" : "=r"(cr2));
-	fail("exception %lu (error 0x%lx) at 0x%lx, cs 0x%lx, cr2 0x%lx, rsp 0x%lx",
+	fail("exception %lu (error 0x%lx) at 0x%lx, cs 0x%lx, cr2 0x%lx, rsp 0x%lx, "
+	     "flags 0x%lx",
 	     (unsigned long)f->vector, (unsigned long)f->error, (unsigned long)f->rip,
-	     (unsigned long)f->cs, (unsigned long)cr2, (unsigned long)f->rsp);
+	     (unsigned long)f->cs, (unsigned long)cr2, (unsigned long)f->rsp,
+	     (unsigned long)f->rflags);
 }

@@ -8,6 +8,8 @@ struct tss {
 	uint64_t ist[7] __attribute__((packed));
 	uint64_t reserved2 __attribute__((packed));
 	uint16_t reserved3, iomap;
+	/* Every port is allowed here too: emulators of ring 0 have been seen to lose the IOPL. */
+	uint8_t ports[65536 / 8 + 1];
 } __attribute__((packed));
 
 extern uint64_t gdt[];
@@ -32,7 +34,8 @@ void user_init(void)
 	uint64_t base = (uintptr_t)&tss;
 
 	tss.rsp[0] = (uintptr_t)trap_stack + sizeof(trap_stack);
-	tss.iomap = sizeof(tss);
+	tss.iomap = offsetof(struct tss, ports);
+	tss.ports[sizeof(tss.ports) - 1] = 0xff;
 	gdt[5] = (sizeof(tss) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
 		 (base >> 24 & 0xff) << 56;
 	gdt[6] = base >> 32;

@@ -1,0 +1,201 @@
+/*
+ * Fuzzes the virtqueue from the driver's side: the input is a program of driver and device steps on
+ * one small queue, and the bytes that the driver writes into rings and tables. Whatever they are:
+ * no crash, no hang, and every segment that a chain yields lies in guest memory.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/mock_driver.h"
+
+#define LOW_BYTES  0x10000
+#define HIGH_BYTES 0x2000
+#define RING_BASE  0x1000
+#define TABLE	   0x4000
+#define MAX_STEPS  4096
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct input {
+	const uint8_t *data;
+	size_t left;
+};
+
+static uint64_t take(struct input *in, unsigned bytes)
+{
+	uint64_t v = 0;
+
+	while (bytes-- && in->left) {
+		v = v << 8 | *in->data++;
+		in->left--;
+	}
+	return v;
+}
+
+static void require(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static bool in_guest_memory(const struct gmem *mem, const struct iovec *iov)
+{
+	const uint8_t *p = iov->iov_base;
+
+	for (unsigned i = 0; i < mem->nr_regions; i++) {
+		const struct gmem_region *r = &mem->region[i];
+
+		if (p >= r->hva && p < r->hva + r->size_bytes)
+			return iov->iov_len <= (size_t)(r->hva + r->size_bytes - p);
+	}
+	return false;
+}
+
+static void check_chain(const struct virtq *vq, const struct virtq_chain *c)
+{
+	uint64_t out = 0, in = 0;
+	uint8_t buf[64] = { 0 };
+	unsigned n = c->nr_out + c->nr_in;
+
+	require(c->head < vq->size && n <= VIRTQ_MAX_SEGS);
+	for (unsigned i = 0; i < n; i++) {
+		require(c->iov[i].iov_len > 0 && in_guest_memory(vq->mem, &c->iov[i]));
+		*(i < c->nr_out ? &out : &in) += c->iov[i].iov_len;
+	}
+	require(out == c->out_bytes && in == c->in_bytes);
+	require(virtq_chain_read(c, 0, buf, sizeof(buf)) == (out < 64 ? out : 64));
+	/* Into the rings as well, if that is where the driver wants it. */
+	require(virtq_chain_write(c, in / 2, buf, sizeof(buf)) <= in - in / 2);
+}
+
+/* Mostly places that matter, sometimes anything. */
+static gpa_t take_gpa(struct input *in)
+{
+	uint8_t how = (uint8_t)take(in, 1);
+
+	if (how < 160)
+		return take(in, 2);
+	if (how < 200)
+		return GIB(4) + take(in, 2);
+	if (how < 230)
+		return TABLE + how % 4 * 16;
+	return take(in, 8);
+}
+
+static void driver_step(struct mock_ring *r, struct input *in, uint8_t op)
+{
+	struct gmem *mem = r->mem;
+	unsigned index = (unsigned)take(in, 1);
+
+	switch (op) {
+	case 0: {
+		gpa_t gpa = take_gpa(in);
+
+		mock_desc_set(mem, r->desc, index % r->size, gpa, (uint32_t)take(in, 2),
+			      (uint16_t)take(in, 1) & 7, (uint16_t)take(in, 1) % (r->size + 1));
+		break;
+	}
+	case 1: {
+		gpa_t gpa = take_gpa(in);
+
+		mock_desc_set(mem, TABLE, index, gpa, (uint32_t)take(in, index & 1 ? 4 : 1),
+			      (uint16_t)take(in, 1) & 7, (uint16_t)take(in, 1));
+		break;
+	}
+	case 2:
+		mock_desc_set(mem, r->desc, index % r->size, TABLE, (uint32_t)take(in, 1) * 16,
+			      MOCK_DESC_INDIRECT, 0);
+		break;
+	case 3:
+		mock_ring_offer(r, (uint16_t)(index % (r->size + 1u)));
+		break;
+	case 4:
+		mock_ring_set_avail_idx(r, (uint16_t)(r->avail_idx + (int8_t)index));
+		break;
+	case 5:
+		mock_ring_set_used_event(r, (uint16_t)take(in, 2));
+		mock_ring_set_no_interrupt(r, index & 1);
+		break;
+	default: {
+		uint64_t raw = take(in, 8);
+
+		gmem_write(mem, RING_BASE + take(in, 2) % 0x4000, &raw, index % 8 + 1);
+		break;
+	}
+	}
+}
+
+static void device_step(struct virtq *vq, struct input *in, uint8_t op, struct virtq_chain *c)
+{
+	switch (op) {
+	case 0:
+	case 1:
+	case 2:
+		if (virtq_pop(vq, c) != 1)
+			break;
+		check_chain(vq, c);
+		if (op == 1)
+			virtq_push(vq, c->head, c->in_bytes);
+		if (op == 2)
+			virtq_unpop(vq, 1);
+		break;
+	case 3:
+		virtq_push(vq, (uint16_t)take(in, 1), (uint32_t)take(in, 1));
+		break;
+	case 4:
+		virtq_publish(vq);
+		break;
+	case 5:
+		virtq_unpop(vq, (unsigned)take(in, 1));
+		break;
+	case 6:
+		virtq_disable_doorbell(vq);
+		break;
+	default:
+		if (virtq_enable_doorbell(vq))
+			require(virtq_more(vq) || vq->broken);
+		break;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const uint16_t sizes[] = { 1, 2, 8, 256 };
+	struct input in = { data, size };
+	struct mock_platform mp;
+	struct mock_ring ring;
+	struct virtq vq;
+	struct virtq_chain chain;
+	uint8_t mode = (uint8_t)take(&in, 1);
+
+	mock_platform_init(&mp, LOW_BYTES, HIGH_BYTES);
+	/* So that what a pop leaves unset is found. */
+	memset(&chain, 0xff, sizeof(chain));
+	mock_ring_init(&ring, &mp.mem, RING_BASE, sizes[mode & 3]);
+	virtq_reset(&vq, 256);
+	mock_ring_attach(&ring, &vq);
+	if (mode & 0x10) {
+		vq.size = (uint16_t)take(&in, 2);
+		vq.desc_gpa = take_gpa(&in);
+		vq.avail_gpa = take_gpa(&in);
+		vq.used_gpa = take_gpa(&in);
+	}
+	virtq_enable(&vq, &mp.mem, mode & 4, mode & 8);
+	for (unsigned i = 0; in.left && i < MAX_STEPS; i++) {
+		uint8_t op = (uint8_t)take(&in, 1);
+
+		if (op & 0x80)
+			device_step(&vq, &in, op & 7, &chain);
+		else
+			driver_step(&ring, &in, op & 7);
+		/* A broken queue stays broken: start over, as a driver would by a reset. */
+		if (vq.broken && op & 0x40) {
+			virtq_reset(&vq, 256);
+			mock_ring_init(&ring, &mp.mem, RING_BASE, sizes[op & 3]);
+			mock_ring_attach(&ring, &vq);
+			virtq_enable(&vq, &mp.mem, op & 4, op & 8);
+		}
+	}
+	mock_platform_fini(&mp);
+	return 0;
+}
