@@ -119,6 +119,7 @@ int virtq_enable(struct virtq *vq, const struct gmem *mem, bool event_idx, bool 
 	if (!desc || !avail || !used)
 		return err;
 
+	gmem_taken_over(mem);
 	vq->mem = mem;
 	vq->desc = desc;
 	vq->avail = avail;
