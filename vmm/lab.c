@@ -191,8 +191,10 @@ static int open_nets(struct lab *lab)
 	lab->net_fds = calloc(cfg->nr_nets + 1, sizeof(int));
 	lab->nics = calloc(cfg->nr_nics + 1, sizeof(*lab->nics));
 	lab->sw = calloc(cfg->nr_nets + 1, sizeof(*lab->sw));
-	if (!lab->tap_fds || !lab->net_fds || !lab->nics || !lab->sw)
+	if (!lab->tap_fds || !lab->net_fds || !lab->nics || !lab->sw) {
+		log_error(NULL, "nets: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	rc = hostnet_open(&lab->hostnet, cfg, stderr, lab->tap_fds, lab->net_fds);
 	if (rc)
 		return rc;
@@ -259,8 +261,10 @@ static int build_guests(struct lab *lab)
 	int rc;
 
 	lab->guest = calloc(lab->cfg->nr_guests, sizeof(*lab->guest));
-	if (!lab->guest)
+	if (!lab->guest) {
+		log_error(NULL, "guests: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	for (unsigned i = 0; i < lab->cfg->nr_guests; i++) {
 		params.guest = i;
 		rc = guest_init(&lab->guest[i], &params, lab->terminal, &lab->loop, on_guest_ended,
