@@ -189,8 +189,8 @@ void net_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t l
 		virtq_push(vq, rx->bufs[i].head, rx->bufs[i].bytes + (i ? 0 : VNET_HDR_BYTES));
 	rx->nr_bufs = 0;
 	rx->nr_staged += n;
-	atomic_fetch_add_explicit(&p->stats.rx_frames, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&p->stats.rx_bytes, len, memory_order_relaxed);
+	stat_add(&p->stats.rx_frames, 1);
+	stat_add(&p->stats.rx_bytes, len);
 }
 
 void net_rx_abort(struct port *p)

@@ -119,6 +119,7 @@ int virtq_enable(struct virtq *vq, const struct gmem *mem, bool event_idx, bool 
 	if (!desc || !avail || !used)
 		return err;
 
+	gmem_taken_over(mem);
 	vq->mem = mem;
 	vq->desc = desc;
 	vq->avail = avail;
@@ -259,6 +260,7 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
 	pending = avail - vq->last_avail;
 	if (!pending)
 		return 0;
+	gmem_taken_over(vq->mem);
 	in_flight = vq->last_avail - vq->published_used;
 	if ((uint32_t)pending + in_flight > vq->size)
 		return virtq_break(vq, "available index moved by more than the queue's size");
@@ -315,6 +317,7 @@ bool virtq_publish(struct virtq *vq)
 
 	if (!vq->enabled || vq->used_idx == vq->published_used)
 		return false;
+	gmem_handed_over(vq->mem);
 	store16(&vq->used->idx, vq->used_idx, memory_order_release);
 	vq->published_used = vq->used_idx;
 	/* The index must be visible before we look at what the driver wants; see the top. */
