@@ -52,7 +52,11 @@ static int init_nics(struct guest *g)
 {
 	const struct lab_config *cfg = g->params.cfg;
 
-	g->nics = calloc(cfg->nr_nics + 1, sizeof(*g->nics));
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < cfg->nr_nics; i++)
+		n += cfg->nic[i].guest == g->params.guest;
+	g->nics = calloc(n + 1, sizeof(*g->nics));
 	if (!g->nics)
 		return -ENOMEM;
 	for (unsigned i = 0; i < cfg->nr_nics; i++) {

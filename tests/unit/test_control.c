@@ -1214,6 +1214,35 @@ START_TEST(counters_add_up)
 }
 END_TEST
 
+/* What earlier machines counted stays, also while nobody may touch the one that goes. */
+START_TEST(counters_of_a_guest_between_machines)
+{
+	struct guest_nic kept[2] = { { .index = 1 }, { .index = 2 } };
+	struct guest g = { .nics = kept, .nr_nics = 2, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct nic_info info;
+
+	kept[1].past.total.tx_frames = 100;
+	kept[1].past.swaps = 3;
+	kept[1].closing.total.tx_frames = 11;
+	g.state = GUEST_STOPPING;
+	g.machine = (struct machine *)8; /* another thread's now */
+	guest_nic_info(&g, 2, &info);
+	ck_assert(!info.plugged);
+	ck_assert_uint_eq(info.counters.total.tx_frames, 111);
+	ck_assert_uint_eq(info.counters.swaps, 3);
+	ck_assert_int_eq(guest_nic_swap(&g, 2, true, BINDING_DIRECT), -ENODEV);
+	guest_nic_info(&g, 1, &info);
+	ck_assert_uint_eq(info.counters.total.tx_frames, 0);
+	/* Not this guest's. */
+	guest_nic_info(&g, 0, &info);
+	ck_assert(!info.plugged);
+	g.state = GUEST_ENDED;
+	g.machine = NULL;
+	guest_nic_info(&g, 2, &info);
+	ck_assert_uint_eq(info.counters.total.tx_frames, 111);
+}
+END_TEST
+
 static TCase *add_case(Suite *s, const char *name, void (*before)(void), void (*after)(void))
 {
 	TCase *tc = tcase_create(name);
@@ -1270,6 +1299,7 @@ int main(void)
 	tcase_add_test(tc, client_finds_the_lab);
 	tc = tcase_create("counters");
 	tcase_add_test(tc, counters_add_up);
+	tcase_add_test(tc, counters_of_a_guest_between_machines);
 	suite_add_tcase(s, tc);
 
 	sr = srunner_create(s);
