@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -58,7 +57,7 @@ static int connect_lab(const char *lab)
 	int rc;
 
 	if (lab && strchr(lab, '/')) {
-		rc = lab_socket_connect(lab);
+		rc = lab_socket_connect(lab, CLIENT_TIMEOUT_S);
 		if (rc < 0)
 			log_error(NULL, "%s: %s", lab,
 				  rc == -ECONNREFUSED ? "no lab listens there" : strerror(-rc));
@@ -80,7 +79,7 @@ static int connect_lab(const char *lab)
 		return no_such_lab(lab, &labs);
 	snprintf(path, sizeof(path), "%s/%s" LAB_SOCKET_SUFFIX, dir.path, lab);
 	rundir_close(&dir);
-	rc = lab_socket_connect(path);
+	rc = lab_socket_connect(path, CLIENT_TIMEOUT_S);
 	if (rc == -ENOENT || rc == -ECONNREFUSED)
 		return no_such_lab(lab, &labs);
 	if (rc < 0)
@@ -111,14 +110,6 @@ static int send_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
-static void set_timeout(int fd, unsigned seconds)
-{
-	struct timeval tv = { .tv_sec = seconds };
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-}
-
 static void session_end(struct session *s)
 {
 	if (s->in)
@@ -144,7 +135,6 @@ static int session_begin(struct session *s, const char *lab, json_t *request)
 		free(line);
 		return fd;
 	}
-	set_timeout(fd, CLIENT_TIMEOUT_S);
 	s->in = fdopen(fd, "r");
 	if (!s->in)
 		close(fd);
@@ -210,17 +200,26 @@ static json_t *session_one(struct session *s)
 
 /* -- Commands -- */
 
-static int print_json(const json_t *j, FILE *out)
+/* Shows one object. Errors: who would have read it is gone, or the disk is full. */
+static int show(const json_t *j, bool json, void (*fn)(const json_t *j, FILE *out), FILE *out)
 {
-	json_dumpf(j, out, JSON_COMPACT);
-	putc('\n', out);
-	return fflush(out) ? -errno : 0;
+	if (json) {
+		json_dumpf(j, out, JSON_COMPACT);
+		putc('\n', out);
+	} else {
+		fn(j, out);
+	}
+	if (!fflush(out) && !ferror(out))
+		return 0;
+	log_error(NULL, "output: %s", strerror(errno));
+	return -EIO;
 }
 
 int client_stat(const char *lab, bool json, FILE *out)
 {
 	struct session s;
 	json_t *stat;
+	int rc;
 
 	if (session_begin(&s, lab, json_pack("{s:s}", "cmd", "stat")))
 		return 1;
@@ -228,42 +227,32 @@ int client_stat(const char *lab, bool json, FILE *out)
 	session_end(&s);
 	if (!stat)
 		return 1;
-	if (json)
-		print_json(stat, out);
-	else
-		client_show_stat(stat, out);
+	rc = show(stat, json, client_show_stat, out);
 	json_decref(stat);
-	return 0;
+	return rc ? 1 : 0;
 }
 
 int client_events(const char *lab, bool follow, bool json, FILE *out)
 {
 	struct session s;
-	bool complete = follow;
+	bool complete = false;
 	json_t *event;
 	int rc;
 
 	if (session_begin(&s, lab, json_pack("{s:s, s:b}", "cmd", "events", "follow", follow)))
 		return 1;
 	if (follow)
-		set_timeout(fileno(s.in), 0);
-	while ((event = session_next(&s, &rc))) {
-		complete = complete || json_object_get(event, "ok");
-		if (json_object_get(event, "ok")) {
-			json_decref(event);
-			break;
-		}
-		if (json)
-			rc = print_json(event, out);
-		else
-			client_show_event(event, out);
+		lab_socket_set_timeout(fileno(s.in), 0);
+	while (!complete && (event = session_next(&s, &rc))) {
+		complete = json_object_get(event, "ok");
+		if (!complete)
+			rc = show(event, json, client_show_event, out);
 		json_decref(event);
-		/* Who read them has gone. */
-		if (rc || fflush(out))
+		if (rc)
 			break;
 	}
 	session_end(&s);
-	if (!rc && !complete) {
+	if (!rc && !complete && !follow) {
 		log_error(NULL, "the lab has ended");
 		rc = -EPIPE;
 	}

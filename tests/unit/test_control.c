@@ -178,7 +178,7 @@ static struct peer *peer_new(void)
 	struct peer *p = calloc(1, sizeof(*p));
 
 	ck_assert_ptr_nonnull(p);
-	p->fd = lab_socket_connect(sock_path);
+	p->fd = lab_socket_connect(sock_path, 0);
 	ck_assert_int_ge(p->fd, 0);
 	return p;
 }
@@ -799,7 +799,7 @@ START_TEST(other_users_are_turned_away)
 
 		if (setgid(NOBODY) || setuid(NOBODY))
 			_exit(2);
-		fd = lab_socket_connect(sock_path);
+		fd = lab_socket_connect(sock_path, 0);
 		if (fd < 0)
 			_exit(3);
 		send(fd, "{\"cmd\":\"stat\"}\n", 15, MSG_NOSIGNAL);
@@ -1095,6 +1095,47 @@ START_TEST(client_follows_until_the_lab_ends)
 }
 END_TEST
 
+START_TEST(client_says_if_it_cannot_write)
+{
+	FILE *full = fopen("/dev/full", "w");
+
+	if (!full)
+		return;
+	note(1);
+	ck_assert_int_eq(client_stat(sock_path, false, full), 1);
+	clearerr(full);
+	ck_assert_int_eq(client_events(sock_path, true, true, full), 1);
+	fclose(full);
+}
+END_TEST
+
+START_TEST(one_that_does_not_answer)
+{
+	struct lab_socket s;
+	int fd[64];
+	char c;
+	int nr;
+
+	ck_assert_int_eq(lab_socket_listen(&s, &dir, "hung"), 0);
+	snprintf(output, sizeof(output), "%s/hung.sock", dir_path);
+	fd[0] = lab_socket_connect(output, 1);
+	ck_assert_int_ge(fd[0], 0);
+	ck_assert_int_eq(read(fd[0], &c, 1), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	/* Nor does it accept. */
+	for (nr = 1; nr < 64; nr++) {
+		fd[nr] = lab_socket_connect(output, 1);
+		if (fd[nr] < 0)
+			break;
+	}
+	ck_assert_int_lt(nr, 64);
+	ck_assert_int_eq(fd[nr], -EAGAIN);
+	while (nr--)
+		close(fd[nr]);
+	lab_socket_close(&s);
+}
+END_TEST
+
 START_TEST(client_swap_asks)
 {
 	FILE *f = out_open();
@@ -1293,6 +1334,8 @@ int main(void)
 	tcase_add_test(tc, client_stat_prints);
 	tcase_add_test(tc, client_events_prints);
 	tcase_add_test(tc, client_follows_until_the_lab_ends);
+	tcase_add_test(tc, client_says_if_it_cannot_write);
+	tcase_add_test(tc, one_that_does_not_answer);
 	tcase_add_test(tc, client_swap_asks);
 	tcase_add_test(tc, client_meets_nonsense);
 	tc = add_case(s, "client finds", setup_dir, teardown_dir);
