@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/vnet.h"
 #include "tests/bench/lane_nic.h"
 #include "vmm/tap.h"
 
@@ -54,8 +55,8 @@ bool lane_host_enter(void)
 
 void lane_host_bridge(const char *br)
 {
-	ip("link add %s type bridge forward_delay 0 stp_state 0 mcast_snooping 0", br);
-	ip("link set %s up", br);
+	ip("link add name %s type bridge forward_delay 0 stp_state 0 mcast_snooping 0", br);
+	ip("link set dev %s up", br);
 }
 
 int lane_host_tap(const char *ifname, const char *br)
@@ -65,19 +66,21 @@ int lane_host_tap(const char *ifname, const char *br)
 
 	if (fd < 0)
 		lane_die("%s: %s", ifname, strerror(-fd));
-	ip("link set %s master %s up", ifname, br);
+	ip("link set dev %s master %s up", ifname, br);
 	return fd;
 }
 
-void lane_host_outside(const char *ifname, const char *br, const char *mac)
+int lane_host_outside(const char *ifname, const char *br, const char *mac)
 {
+	int fd = lane_host_tap(ifname, br);
 	char cmd[128];
 
-	ip("link add %s type dummy", ifname);
-	ip("link set %s master %s up", ifname, br);
+	if (tap_set_offload(fd, VNET_RX_OFFLOADS))
+		lane_die("%s: offloads", ifname);
 	snprintf(cmd, sizeof(cmd), "bridge fdb add %s dev %s master static", mac, ifname);
 	if (system(cmd))
 		lane_die("failed: %s", cmd);
+	return fd;
 }
 
 void lane_host_qdisc(const char *ifname, char *out, size_t len)
@@ -85,7 +88,7 @@ void lane_host_qdisc(const char *ifname, char *out, size_t len)
 	char cmd[64], line[256] = "";
 	FILE *f;
 
-	snprintf(cmd, sizeof(cmd), "ip -o link show %s", ifname);
+	snprintf(cmd, sizeof(cmd), "ip -o link show dev %s", ifname);
 	snprintf(out, len, "unknown");
 	f = popen(cmd, "re");
 	if (!f)

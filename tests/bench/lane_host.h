@@ -12,8 +12,9 @@ bool lane_host_enter(void);
 void lane_host_bridge(const char *br);
 /* A TAP on that bridge, up. Returns its descriptor. */
 int lane_host_tap(const char *ifname, const char *br);
-/* A device on that bridge that takes whatever is for `mac` and loses it: the world outside. */
-void lane_host_outside(const char *ifname, const char *br, const char *mac);
+/* A TAP on that bridge that stands for the world outside: `mac` is behind it. Takes every offload.
+ */
+int lane_host_outside(const char *ifname, const char *br, const char *mac);
 /* Queueing discipline of an interface, for the record. */
 void lane_host_qdisc(const char *ifname, char *out, size_t len);
 
