@@ -28,7 +28,7 @@ struct device {
 		struct virtio_console *console;
 		struct virtio_rng *rng;
 	};
-	/* NIC: its carrier is one of these */
+	/* NIC: its own physical device, if it has one, and the switch of its net */
 	struct tap *tap;
 	struct netswitch *sw;
 	/* disk: its own thread */
@@ -72,6 +72,7 @@ static int add_nic(struct devices *d, struct device *dev, unsigned index)
 {
 	const struct nic_config *nic = &d->p.cfg->nic[index];
 	const struct nic_backend *b = &d->p.nics[index];
+	struct netswitch_port np = { 0 };
 	struct carrier *carrier;
 	int rc;
 
@@ -84,14 +85,16 @@ static int add_nic(struct devices *d, struct device *dev, unsigned index)
 		rc = tap_create(&dev->tap, nic->full_name, b->tap_fd, d->p.loop);
 		if (rc)
 			return rc;
-		carrier = tap_carrier(dev->tap);
-		carrier->port = virtio_net_port(dev->net);
-	} else {
-		rc = netswitch_attach(b->sw, virtio_net_port(dev->net), &carrier);
-		if (rc)
-			return rc;
-		dev->sw = b->sw;
+		np.uplink = tap_carrier(dev->tap);
 	}
+	np.port = virtio_net_port(dev->net);
+	np.promiscuous = nic->promiscuous;
+	if (nic->peer >= 0)
+		np.peer_mac = d->p.cfg->nic[nic->peer].mac;
+	rc = netswitch_attach(b->sw, &np, &carrier);
+	if (rc)
+		return rc;
+	dev->sw = b->sw;
 	virtio_net_set_carrier(dev->net, carrier);
 	return 0;
 }

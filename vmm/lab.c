@@ -23,6 +23,7 @@
 #include "vmm/tap.h"
 #include "vmm/vcpu.h"
 #include "xtalk/netswitch.h"
+#include "xtalk/remapper.h"
 
 struct lab {
 	const struct lab_config *cfg;
@@ -37,6 +38,7 @@ struct lab {
 	int *tap_fds, *net_fds;
 	struct nic_backend *nics;
 	struct netswitch **sw;
+	struct remapper *remapper;
 	struct guest *guest;
 	unsigned nr_guests; /* initialised */
 };
@@ -155,10 +157,63 @@ static int open_signals(struct lab *lab)
 	return loop_timer_init(&lab->loop, &lab->kill_timer, on_kill_timer);
 }
 
+static enum xtalk_mode net_mode(const struct net_config *net)
+{
+	switch (net->crosstalk) {
+	case CROSSTALK_STATIC:
+		return XTALK_STATIC;
+	case CROSSTALK_DYNAMIC:
+		return XTALK_DYNAMIC;
+	default:
+		return XTALK_OFF;
+	}
+}
+
+static int open_switch(struct lab *lab, unsigned n)
+{
+	const struct net_config *net = &lab->cfg->net[n];
+	struct netswitch_params params = {
+		.name = net->name,
+		.uplink_fd = -1,
+		.rules = { .mode = net_mode(net),
+			   .threshold = net->crosstalk_threshold,
+			   .share_percent = net->crosstalk_share,
+			   .window = net->crosstalk_window,
+			   .hold_us = net->receiver_hold_us },
+		.remapper = lab->remapper,
+	};
+	unsigned users = 0;
+	int rc;
+
+	for (unsigned i = 0; i < lab->cfg->nr_nics; i++)
+		users += lab->cfg->nic[i].net == n;
+	if (!users)
+		return 0;
+	/* A NIC that is alone on its TAP has a physical device of its own too. */
+	params.own_uplinks =
+		net->uplink == UPLINK_BRIDGE || (net->uplink == UPLINK_TAP && users == 1);
+	if (net->uplink == UPLINK_TAP && !params.own_uplinks) {
+		params.uplink_fd = lab->net_fds[n];
+		/* The switch completes what a receiver can't: the host need not segment for it. */
+		tap_set_offload(params.uplink_fd, VNET_RX_OFFLOADS);
+	}
+	rc = netswitch_create(&lab->sw[n], &params);
+	if (rc)
+		log_error(net->name, "switch: %s", strerror(-rc));
+	for (unsigned i = 0; !rc && i < lab->cfg->nr_nics; i++) {
+		if (lab->cfg->nic[i].net != n)
+			continue;
+		lab->nics[i].sw = lab->sw[n];
+		lab->nics[i].tap_fd = !params.own_uplinks	     ? -1
+				      : net->uplink == UPLINK_BRIDGE ? lab->tap_fds[i]
+								     : lab->net_fds[n];
+	}
+	return rc;
+}
+
 static int open_nets(struct lab *lab)
 {
 	const struct lab_config *cfg = lab->cfg;
-	unsigned users;
 	int rc;
 
 	lab->tap_fds = calloc(cfg->nr_nics + 1, sizeof(int));
@@ -170,33 +225,14 @@ static int open_nets(struct lab *lab)
 	rc = hostnet_open(&lab->hostnet, cfg, stderr, lab->tap_fds, lab->net_fds);
 	if (rc)
 		return rc;
-	for (unsigned n = 0; n < cfg->nr_nets; n++) {
-		users = 0;
-		for (unsigned i = 0; i < cfg->nr_nics; i++)
-			users += cfg->nic[i].net == n;
-		if (!users || cfg->net[n].uplink == UPLINK_BRIDGE)
-			continue;
-		/* One NIC alone on its TAP needs no switch. */
-		if (users == 1 && cfg->net[n].uplink == UPLINK_TAP)
-			continue;
-		/* The switch completes what a receiver can't: the host need not segment for it. */
-		if (lab->net_fds[n] >= 0)
-			tap_set_offload(lab->net_fds[n], VNET_RX_OFFLOADS);
-		rc = netswitch_create(&lab->sw[n], cfg->net[n].name, lab->net_fds[n]);
-		if (rc) {
-			log_error(cfg->net[n].name, "switch: %s", strerror(-rc));
-			return rc;
-		}
+	rc = remapper_create(&lab->remapper);
+	if (rc) {
+		log_error(NULL, "remapper: %s", strerror(-rc));
+		return rc;
 	}
-	for (unsigned i = 0; i < cfg->nr_nics; i++) {
-		unsigned n = cfg->nic[i].net;
-
-		lab->nics[i].sw = lab->sw[n];
-		lab->nics[i].tap_fd = cfg->net[n].uplink == UPLINK_BRIDGE ? lab->tap_fds[i]
-				      : lab->sw[n]			  ? -1
-									  : lab->net_fds[n];
-	}
-	return 0;
+	for (unsigned n = 0; n < cfg->nr_nets && !rc; n++)
+		rc = open_switch(lab, n);
+	return rc;
 }
 
 static void close_nets(struct lab *lab)
@@ -205,6 +241,7 @@ static void close_nets(struct lab *lab)
 		if (lab->sw[n])
 			netswitch_destroy(lab->sw[n]);
 	}
+	remapper_destroy(lab->remapper);
 	if (lab->hostnet)
 		hostnet_close(lab->hostnet);
 	free(lab->sw);

@@ -19,9 +19,9 @@
 struct machine;
 struct netswitch;
 
-/* What carries the frames of one NIC: a TAP of its own, or the switch of its net. */
+/* What carries the frames of one NIC: the switch of its net, and a TAP of its own if it has one. */
 struct nic_backend {
-	int tap_fd; /* -1: use the switch */
+	int tap_fd; /* -1: none */
 	struct netswitch *sw;
 };
 

@@ -13,6 +13,7 @@
 
 #include "tests/unit/mock_net.h"
 #include "xtalk/netswitch.h"
+#include "xtalk/remapper.h"
 
 #define NICS	   4
 #define BROAD	   0xff /* as an id: the broadcast address */
@@ -21,25 +22,43 @@
 
 static struct mock_nic nic[NICS];
 static struct netswitch *sw;
+static struct remapper *remapper;
 static int uplink[2];
 static struct mock_frame got;
 static uint8_t frame[FRAME_MAX_BYTES + 64];
 static const struct virtio_net_hdr_v1 plain;
 
+static int attach(struct port *p, struct carrier **c)
+{
+	struct netswitch_port np = { .port = p };
+
+	return netswitch_attach(sw, &np, c);
+}
+
 static void plug(unsigned i)
 {
 	struct carrier *c;
 
-	ck_assert_int_eq(netswitch_attach(sw, nic[i].port, &c), 0);
+	ck_assert_int_eq(attach(nic[i].port, &c), 0);
 	virtio_net_set_carrier(nic[i].net, c);
 }
 
 static void setup_switch(bool with_uplink)
 {
 	static const char *const names[NICS] = { "a.eth0", "b.eth0", "c.eth0", "d.eth0" };
+	struct netswitch_params params = {
+		.name = "lan0",
+		.rules = { .mode = XTALK_DYNAMIC,
+			   .threshold = 8,
+			   .share_percent = 75,
+			   .window = 32 },
+	};
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, uplink), 0);
-	ck_assert_int_eq(netswitch_create(&sw, "lan0", with_uplink ? uplink[0] : -1), 0);
+	ck_assert_int_eq(remapper_create(&remapper), 0);
+	params.remapper = remapper;
+	params.uplink_fd = with_uplink ? uplink[0] : -1;
+	ck_assert_int_eq(netswitch_create(&sw, &params), 0);
 	for (unsigned i = 0; i < NICS; i++) {
 		mock_nic_init(&nic[i], names[i], (uint8_t)(i + 1));
 		plug(i);
@@ -65,6 +84,7 @@ static void teardown(void)
 		mock_nic_fini(&nic[i]);
 	}
 	netswitch_destroy(sw);
+	remapper_destroy(remapper);
 	close(uplink[0]);
 	close(uplink[1]);
 }
@@ -545,10 +565,10 @@ START_TEST(attach_errors)
 	struct carrier *c;
 	struct port p = *nic[0].port;
 
-	ck_assert_int_eq(netswitch_attach(sw, nic[0].port, &c), -EEXIST);
-	ck_assert_int_eq(netswitch_attach(sw, &p, &c), -EEXIST);
+	ck_assert_int_eq(attach(nic[0].port, &c), -EEXIST);
+	ck_assert_int_eq(attach(&p, &c), -EEXIST);
 	p.mac[0] |= 1;
-	ck_assert_int_eq(netswitch_attach(sw, &p, &c), -EINVAL);
+	ck_assert_int_eq(attach(&p, &c), -EINVAL);
 	netswitch_detach(sw, &p); /* no member: nothing happens */
 	netswitch_detach(sw, nic[0].port);
 	plug(0);
@@ -566,10 +586,10 @@ START_TEST(many_members)
 		p[i].mac[0] = 2;
 		p[i].mac[4] = (uint8_t)(i >> 4);
 		p[i].mac[5] = (uint8_t)(i << 4);
-		ck_assert_int_eq(netswitch_attach(sw, &p[i], &c), 0);
+		ck_assert_int_eq(attach(&p[i], &c), 0);
 	}
 	p[NETSWITCH_MAX_PORTS - 1].mac[1] = 1;
-	ck_assert_int_eq(netswitch_attach(sw, &p[NETSWITCH_MAX_PORTS - 1], &c), -ENOSPC);
+	ck_assert_int_eq(attach(&p[NETSWITCH_MAX_PORTS - 1], &c), -ENOSPC);
 	start_all(MOCK_NET_ALL);
 	fill(60, 2, 1, 1);
 	send_frame(0, &plain, 60);
