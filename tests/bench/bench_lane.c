@@ -7,8 +7,8 @@
  *
  * Two virtio-net devices with drivers (lane_nic.h) in one thread, on three kinds of path:
  *
- *   tap      A ─▶ TAP ─▶ host bridge ─▶ TAP ─▶ B, vnet headers and all offloads on (crosstalk = off)
- *   direct   the same, bound `direct`: the TAPs are there and are passed by (uplink = bridge:)
+ *   tap      A ─▶ TAP ─▶ host bridge ─▶ TAP ─▶ B, vnet headers and all offloads on (crosstalk =
+ * off) direct   the same, bound `direct`: the TAPs are there and are passed by (uplink = bridge:)
  *   shared   both on the switch of a net without an uplink
  *
  * One section is one batch: the driver of A fills the ring and rings (not timed), A's loop serves
@@ -59,7 +59,12 @@ static const struct lane_shape shapes[NR_SHAPES] = {
 	{ .name = "64", .len = 64, .batch = 64, .rx_bytes = 1536 },
 	{ .name = "1500", .len = 1500, .tcp = true, .batch = 64, .rx_bytes = 1536 },
 	/* 45 segments of 1448 bytes are the most that Linux sends at once. */
-	{ .name = "gso", .len = 65226, .tcp = true, .gso_size = 1448, .batch = 8, .rx_bytes = 4096 },
+	{ .name = "gso",
+	  .len = 65226,
+	  .tcp = true,
+	  .gso_size = 1448,
+	  .batch = 8,
+	  .rx_bytes = 4096 },
 };
 
 struct bench {
@@ -251,9 +256,10 @@ static void net_join(struct netswitch *sw, struct lane_nic *n, struct carrier *u
 	lane_nic_plug(n, c);
 }
 
-static struct carrier *tap_for(struct tap **t, struct lane_nic *n, const char *ifname)
+static struct carrier *tap_for(struct tap **t, struct lane_nic *n, const char *ifname,
+			       const char *br)
 {
-	int err = tap_create(t, n->dev->name, lane_host_tap(ifname, "br"), &n->loop);
+	int err = tap_create(t, n->dev->name, lane_host_tap(ifname, br), &n->loop);
 
 	if (err)
 		lane_die("tap_create: %s", strerror(-err));
@@ -282,8 +288,8 @@ static void tap_pair(struct bench *b, struct pair *p, unsigned id)
 {
 	p->a = lane_nic_create("tap.a", id);
 	p->b = lane_nic_create("tap.b", id + 1);
-	lane_nic_plug(p->a, tap_for(&p->tap_a, p->a, "ta"));
-	lane_nic_plug(p->b, tap_for(&p->tap_b, p->b, "tb"));
+	lane_nic_plug(p->a, tap_for(&p->tap_a, p->a, "ta", "brt"));
+	lane_nic_plug(p->b, tap_for(&p->tap_b, p->b, "tb", "brt"));
 	pair_start(b, p);
 	verify(b, p);
 }
@@ -311,8 +317,8 @@ static void direct_pair(struct bench *b, struct pair *p, unsigned id)
 
 	p->a = lane_nic_create("direct.a", id);
 	p->b = lane_nic_create("direct.b", id + 1);
-	net_join(sw, p->a, tap_for(&p->tap_a, p->a, "da"));
-	net_join(sw, p->b, tap_for(&p->tap_b, p->b, "db"));
+	net_join(sw, p->a, tap_for(&p->tap_a, p->a, "da", "brd"));
+	net_join(sw, p->b, tap_for(&p->tap_b, p->b, "db", "brd"));
 	pair_start(b, p);
 	err = netswitch_command(sw, p->a->port, true, BINDING_DIRECT);
 	if (err)
@@ -383,8 +389,7 @@ static void lanes_round(struct bench *b, struct lanes *l)
 			frames = (nr_sections(&l->tap, &shapes[s]) + warm_up_sections(&shapes[s])) *
 				 shapes[s].batch;
 			if (s == SHAPE_64)
-				add(&l->ksoftirqd,
-				    (double)(lane_ksoftirqd_ns() - soft) / frames);
+				add(&l->ksoftirqd, (double)(lane_ksoftirqd_ns() - soft) / frames);
 			add(&l->ns[1][s], measure(b, &l->direct, &shapes[s]));
 		}
 		add(&l->ns[2][s], measure(b, &l->shared, &shapes[s]));
@@ -450,7 +455,7 @@ static void outside_init(struct bench *b, struct outside *o)
 	o->sw[1] = net_create(b, "dynamic", true, XTALK_DYNAMIC);
 	for (unsigned i = 0; i < 2; i++) {
 		o->nic[i] = lane_nic_create(names[i], 0x400 + i);
-		tap_for(&o->tap[i], o->nic[i], names[i]);
+		tap_for(&o->tap[i], o->nic[i], names[i], "bro");
 	}
 }
 
@@ -500,6 +505,7 @@ static void aim(const char *what, double is, double want, bool at_least)
 static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct outside *o)
 {
 	double ns[3][NR_SHAPES], copy, two, many, off, dynamic;
+	char qdisc[32];
 
 	for (unsigned i = 0; i < 3; i++)
 		for (unsigned s = 0; s < NR_SHAPES; s++)
@@ -521,6 +527,10 @@ static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct 
 	aim("64 B: 128 guests / 2 guests", many / two, 1.1, false);
 	if (b->host)
 		aim("to outside: dynamic / off", dynamic / off, 1.01, false);
+	if (b->host) {
+		lane_host_qdisc("tb", qdisc, sizeof(qdisc));
+		fprintf(stderr, "bench_lane: queueing discipline of the TAPs: %s\n", qdisc);
+	}
 	if (l->tap.late)
 		fprintf(stderr,
 			"bench_lane: in %llu sections the TAP's frames were not there at once\n",
@@ -529,17 +539,16 @@ static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct 
 
 static void host_init(struct bench *b)
 {
-	char qdisc[32];
-
 	b->host = lane_host_enter();
 	if (!b->host) {
 		fprintf(stderr, "bench_lane: no TAPs here: their figures are null\n");
 		return;
 	}
-	lane_host_bridge("br");
-	b->world = lane_host_outside("world", "br", OUTSIDE_MAC);
-	close(lane_host_tap("probe", "br"));
-	lane_host_qdisc("br", qdisc, sizeof(qdisc));
+	/* One for each net, so that what a bridge floods stays there. */
+	lane_host_bridge("brt");
+	lane_host_bridge("brd");
+	lane_host_bridge("bro");
+	b->world = lane_host_outside("world", "bro", OUTSIDE_MAC);
 }
 
 static int profile(struct bench *b, struct lanes *l, const char *path, const char *shape,
@@ -601,7 +610,7 @@ int main(int argc, char **argv)
 	return 0; /* the process takes all else with it */
 
 usage:
-	fprintf(stderr, 
+	fprintf(stderr,
 		"usage: bench_lane ROUNDS (%u to %u)\n"
 		"       bench_lane tap|direct|shared 64|1500|gso SECONDS\n",
 		MIN_ROUNDS, MAX_ROUNDS);

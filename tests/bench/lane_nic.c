@@ -25,7 +25,7 @@ enum { RX, TX };
 #define TCP_HEAD      66 /* Ethernet, IPv4, TCP with time stamps */
 #define UDP_HEAD      42
 #define DATA_STRIDE   (LANE_FRAME_MAX + 1024)
-#define SMALL_DATA    1536 /* stride where one page's worth of data goes with the head */
+#define SMALL_DATA    1536  /* stride where one page's worth of data goes with the head */
 #define TX_FRAG_BYTES 32768 /* Linux fills transmit data in chunks of 32 KiB */
 #define TCP_SEQ_AT    38
 #define UDP_SEQ_AT    42
@@ -307,8 +307,8 @@ static void make_headers(const struct lane_shape *s, uint8_t *f, const uint8_t *
 	memcpy(ip + 10, &sum, 2);
 	put16(l4, 4000);
 	put16(l4 + 2, 5001);
-	sum = csum_fold(csum_bytes((uint64_t)htons((uint16_t)l4_bytes) + htons(ip[9]), false, ips,
-				   8));
+	sum = csum_fold(
+		csum_bytes((uint64_t)htons((uint16_t)l4_bytes) + htons(ip[9]), false, ips, 8));
 	if (s->tcp) {
 		l4[12] = 8 << 4;
 		l4[13] = 0x10;
