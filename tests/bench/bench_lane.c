@@ -63,7 +63,7 @@ static const struct lane_shape shapes[NR_SHAPES] = {
 	  .len = 65226,
 	  .tcp = true,
 	  .gso_size = 1448,
-	  .batch = 8,
+	  .batch = LANE_GSO_FRAMES,
 	  .rx_bytes = 4096 },
 };
 
@@ -129,16 +129,17 @@ static double report(struct bench *b, struct figure *f)
 
 /* -- Sections -- */
 
-static uint64_t section(struct bench *b, struct pair *p, const struct lane_shape *s, bool all_bytes)
+static uint64_t section_of(struct bench *b, struct pair *p, const struct lane_shape *s,
+			   unsigned frames, bool all_bytes)
 {
 	unsigned turns = 0;
 	uint64_t t;
 
 	lane_nic_refill(p->b, s);
-	lane_nic_post(p->a, s->batch);
+	lane_nic_post(p->a, frames);
 	t = lane_cpu_ns();
 	lane_nic_turn(p->a);
-	while (!lane_nic_has(p->b, s, s->batch)) {
+	while (!lane_nic_has(p->b, s, frames)) {
 		if (turns++ == MAX_TURNS)
 			lane_die("%s, %s: frames do not arrive", p->name, s->name);
 		if (turns > 1)
@@ -147,23 +148,27 @@ static uint64_t section(struct bench *b, struct pair *p, const struct lane_shape
 	}
 	t = lane_cpu_ns() - t;
 	p->late += turns > 1;
-	if (lane_nic_take(p->b, p->a, all_bytes) != s->batch || p->b->foul)
+	if (lane_nic_take(p->b, p->a, all_bytes) != frames || p->b->foul)
 		lane_die("%s, %s: wrong frames", p->name, s->name);
 	return t > b->clock_ns ? t - b->clock_ns : 0;
 }
 
-/* The rings have turned twice: all buffers have the size that this shape wants. */
-static unsigned warm_up_sections(const struct lane_shape *s)
+static uint64_t section(struct bench *b, struct pair *p, const struct lane_shape *s, bool all_bytes)
 {
-	unsigned bufs = (s->len + 12 + s->rx_bytes - 1) / s->rx_bytes;
-
-	return 2 * LANE_RING / (s->batch * bufs) + 1;
+	return section_of(b, p, s, s->batch, all_bytes);
 }
 
+/* Until the rings have turned twice and all buffers have the size that this shape wants; a few
+ * frames at a time, as long as the ring is full of small buffers. */
 static void start_shape(struct bench *b, struct pair *p, const struct lane_shape *s, bool all_bytes)
 {
+	unsigned bufs = (s->len + 12 + s->rx_bytes - 1) / s->rx_bytes;
+	unsigned frames = bufs > 1 ? 4 : s->batch;
+
 	lane_nic_shape(p->a, s, p->b->port->mac);
-	for (unsigned i = warm_up_sections(s); i; i--)
+	for (unsigned i = 2 * LANE_RING / (frames * bufs) + 1; i; i--)
+		section_of(b, p, s, frames, all_bytes);
+	for (unsigned i = 0; i < 2; i++)
 		section(b, p, s, all_bytes);
 }
 
@@ -386,8 +391,7 @@ static void lanes_round(struct bench *b, struct lanes *l)
 			unsigned frames;
 
 			add(&l->ns[0][s], measure(b, &l->tap, &shapes[s]));
-			frames = (nr_sections(&l->tap, &shapes[s]) + warm_up_sections(&shapes[s])) *
-				 shapes[s].batch;
+			frames = nr_sections(&l->tap, &shapes[s]) * shapes[s].batch;
 			if (s == SHAPE_64)
 				add(&l->ksoftirqd, (double)(lane_ksoftirqd_ns() - soft) / frames);
 			add(&l->ns[1][s], measure(b, &l->direct, &shapes[s]));

@@ -119,7 +119,7 @@ struct lane_nic *lane_nic_create(const char *name, unsigned id)
 		n->ring_gpa[q] = place(&next, vring_size(LANE_RING, 4));
 	}
 	n->rx_small = place(&next, LANE_RING * SMALL_BYTES);
-	n->rx_large = place(&next, LANE_RING * LARGE_BYTES);
+	n->rx_large = place(&next, LANE_RING * LARGE_BYTES * 9 / 8);
 	n->tx_head = place(&next, LANE_RING * HEAD_STRIDE);
 	n->tx_table = place(&next, LANE_RING * TABLE_DESCS * sizeof(struct vring_desc));
 	n->tx_data = place(&next, LANE_GSO_FRAMES * DATA_STRIDE);
@@ -215,7 +215,10 @@ static void give_rx(struct lane_nic *n, uint16_t slot, uint32_t bytes)
 	struct lane_rx_buf *b = &n->rx_buf[slot];
 
 	b->bytes = bytes;
-	b->gpa = (bytes > SMALL_BYTES ? n->rx_large : n->rx_small) + (gpa_t)slot * bytes;
+	if (bytes > SMALL_BYTES) /* cut from pieces of 32 KiB that lie apart */
+		b->gpa = n->rx_large + (gpa_t)(slot + slot / 8) * bytes;
+	else
+		b->gpa = n->rx_small + (gpa_t)slot * bytes;
 	n->ring[RX].desc[slot] = (struct vring_desc){
 		.addr = b->gpa,
 		.len = bytes,
