@@ -39,6 +39,14 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/* Of a counter that only one thread at a time writes: spares it a locked instruction per frame. */
+static void count_own(_Atomic uint64_t *counter, uint64_t n)
+{
+	uint64_t v = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, v + n, memory_order_relaxed);
+}
+
 /* -- Transmit -- */
 
 /* Turns the chain into a frame. False: the driver broke a rule that concerns this frame only. */
@@ -75,8 +83,8 @@ static int tx_send(struct virtio_net *net)
 	}
 	rc = c->ops->send(c, f);
 	if (rc != -EAGAIN) {
-		count(&net->port.stats.tx_frames, 1);
-		count(&net->port.stats.tx_bytes, f->len);
+		count_own(&net->port.stats.tx_frames, 1);
+		count_own(&net->port.stats.tx_bytes, f->len);
 	}
 	return rc;
 }
