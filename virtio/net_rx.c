@@ -117,9 +117,12 @@ static int rx_pop(struct virtio_net *net)
  * number of segments then in iov. */
 static unsigned join(struct iovec *iov, unsigned used, unsigned added)
 {
-	struct iovec *last = &iov[used - 1];
+	struct iovec *last;
 
-	if (!used || !added || (uint8_t *)last->iov_base + last->iov_len != iov[used].iov_base)
+	if (!used || !added)
+		return used + added;
+	last = &iov[used - 1];
+	if ((uint8_t *)last->iov_base + last->iov_len != iov[used].iov_base)
 		return used + added;
 	last->iov_len += iov[used].iov_len;
 	if (added > 1)

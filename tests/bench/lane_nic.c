@@ -278,9 +278,9 @@ static uint32_t head_bytes(const struct lane_shape *s)
 	return s->tcp ? TCP_HEAD : s->len;
 }
 
-static uint32_t *seq_of(const struct lane_shape *s, uint8_t *frame)
+static size_t seq_at(const struct lane_shape *s)
 {
-	return (uint32_t *)(void *)(frame + (s->tcp ? TCP_SEQ_AT : UDP_SEQ_AT));
+	return s->tcp ? TCP_SEQ_AT : UDP_SEQ_AT;
 }
 
 static void put16(uint8_t *p, unsigned v)
@@ -371,7 +371,8 @@ static void post_one(struct lane_nic *n, const struct lane_shape *s, uint16_t sl
 	struct vring_desc *t;
 	unsigned cnt = 1;
 
-	*seq_of(s, f) = n->tx_seq++;
+	memcpy(f + seq_at(s), &n->tx_seq, sizeof(n->tx_seq));
+	n->tx_seq++;
 	if (!left) {
 		n->ring[TX].desc[slot] =
 			(struct vring_desc){ .addr = head, .len = VNET_HDR_BYTES + s->len };
@@ -470,7 +471,7 @@ static void check_frame(struct lane_nic *n, const struct lane_nic *from,
 		return;
 	}
 	iov_read(&cur, copy, all_bytes ? len : head);
-	if (*seq_of(s, copy) != n->rx_seq)
+	if (memcmp(copy + seq_at(s), &n->rx_seq, sizeof(n->rx_seq)))
 		foul(n, "out of order, lost or doubled");
 	if (hdr->flags != want.flags || hdr->csum_start != want.csum_start ||
 	    hdr->csum_offset != want.csum_offset || hdr->gso_type != want.gso_type ||
