@@ -76,10 +76,11 @@ static void fill_report(struct member *m, unsigned dst, uint64_t now)
 
 void steer_command(struct member *m)
 {
-	int command = atomic_exchange(&m->command, COMMAND_NONE);
+	int command = atomic_load_explicit(&m->command, memory_order_relaxed);
 
 	if (command == COMMAND_NONE)
 		return;
+	command = atomic_exchange(&m->command, COMMAND_NONE);
 	m->swap_pending = false;
 	atomic_store(&m->pinned, command != COMMAND_AUTO);
 	if (command != COMMAND_AUTO && m->uplink)
