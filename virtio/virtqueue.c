@@ -209,14 +209,19 @@ static int enter_indirect(struct virtq *vq, const struct virtq_desc *d,
 
 static int chain_walk(struct virtq *vq, struct virtq_chain *c)
 {
+	struct virtq_desc first = desc_copy(vq->desc, c->head);
 	const struct virtq_desc *table = vq->desc;
 	uint32_t nr = vq->size, index = c->head;
 	bool nested = false;
 	uint32_t steps = 0;
 	int r;
 
+	/* Most chains, and all of Linux's receive buffers, are one descriptor. */
+	if (!(first.flags & (DESC_NEXT | DESC_INDIRECT)))
+		return chain_add(vq, c, &first);
 	for (;;) {
-		struct virtq_desc d = desc_copy(table, index);
+		/* Never read again what was decided on. */
+		struct virtq_desc d = steps || nested ? desc_copy(table, index) : first;
 
 		/* More steps than the table has entries: the chain bites its tail. (Linux makes
 		 * indirect chains longer than the queue, so that is no measure.) */

@@ -23,6 +23,7 @@
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
 #include "xtalk/netswitch.h"
+#include "xtalk/remapper.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -197,6 +198,7 @@ struct parts {
 	struct kvm_host kvm;
 	struct loop loop;
 	struct netswitch *sw;
+	struct remapper *remapper;
 	struct nic_backend nic;
 	struct chardev console;
 	struct machine_params params;
@@ -214,6 +216,11 @@ static size_t no_input(struct chardev *c, void *buf, size_t len)
 static void parts_init(struct parts *p, unsigned cpus)
 {
 	static const struct chardev_ops ops = { drop_output, no_input };
+	struct netswitch_params sw = {
+		.name = "n",
+		.uplink_fd = -1,
+		.rules = { .threshold = 8, .share_percent = 75, .window = 32 },
+	};
 	char why[256];
 
 	warm_up();
@@ -222,7 +229,9 @@ static void parts_init(struct parts *p, unsigned cpus)
 	load(&p->cfg);
 	ck_assert_int_eq(kvm_open(&p->kvm, why, sizeof(why)), 0);
 	ck_assert_int_eq(loop_init(&p->loop, "io"), 0);
-	ck_assert_int_eq(netswitch_create(&p->sw, "n", -1), 0);
+	ck_assert_int_eq(remapper_create(&p->remapper), 0);
+	sw.remapper = p->remapper;
+	ck_assert_int_eq(netswitch_create(&p->sw, &sw), 0);
 	vcpu_setup_signal();
 	p->console.ops = &ops;
 	p->nic = (struct nic_backend){ .tap_fd = -1, .sw = p->sw };
@@ -237,6 +246,7 @@ static void parts_init(struct parts *p, unsigned cpus)
 static void parts_fini(struct parts *p)
 {
 	netswitch_destroy(p->sw);
+	remapper_destroy(p->remapper);
 	loop_fini(&p->loop);
 	kvm_close(&p->kvm);
 	config_free(&p->cfg);
