@@ -117,16 +117,26 @@ static void session_end(struct session *s)
 	free(s->line);
 }
 
+/* Takes the reference. NULL: it holds text that is no UTF-8, or there is no memory. */
+static char *request_line(json_t *request)
+{
+	char *text = request ? json_dumps(request, JSON_COMPACT) : NULL, *line = NULL;
+
+	json_decref(request);
+	if (text && asprintf(&line, "%s\n", text) < 0)
+		line = NULL;
+	free(text);
+	return line;
+}
+
 /* Connects and sends the request (takes its reference). Errors: a line on standard error. */
 static int session_begin(struct session *s, const char *lab, json_t *request)
 {
-	char *line = request ? json_dumps(request, JSON_COMPACT) : NULL;
+	char *line = request_line(request);
 	int fd, rc = -ENOMEM;
 
 	memset(s, 0, sizeof(*s));
-	json_decref(request);
 	if (!line) {
-		/* Text that is no UTF-8 can name nothing of a lab, either. */
 		log_error(NULL, "not a request that can be sent");
 		return -EINVAL;
 	}
@@ -140,8 +150,6 @@ static int session_begin(struct session *s, const char *lab, json_t *request)
 		close(fd);
 	else
 		rc = send_all(fd, line, strlen(line));
-	if (!rc)
-		rc = send_all(fd, "\n", 1);
 	free(line);
 	if (rc) {
 		log_error(NULL, "the lab cannot be asked: %s", strerror(-rc));
