@@ -38,40 +38,71 @@ static void on_event(void *arg, enum machine_event ev, int status)
 	loop_post(g->main_loop, &g->event_work);
 }
 
-static void drop_machine(struct guest *g)
+static void free_machine(struct guest *g)
 {
-	if (!g->machine)
-		return;
 	machine_stop(g->machine);
 	machine_destroy(g->machine);
 	g->machine = NULL;
-	pthread_mutex_lock(&g->lock);
-	g->event_pending = false;
-	pthread_mutex_unlock(&g->lock);
 }
 
-static void end(struct guest *g)
+static void *teardown_main(void *arg)
 {
-	drop_machine(g);
+	struct guest *g = arg;
+
+	free_machine(g);
+	loop_post(g->main_loop, &g->down_work);
+	return NULL;
+}
+
+static void join_teardown(struct guest *g)
+{
+	if (g->has_teardown)
+		pthread_join(g->teardown, NULL);
+	g->has_teardown = false;
+}
+
+static void stop(struct guest *g, bool again)
+{
+	g->state = GUEST_STOPPING;
+	g->again = again;
+	g->has_teardown = !pthread_create(&g->teardown, NULL, teardown_main, g);
+	if (!g->has_teardown) /* then the others have to wait */
+		teardown_main(g);
+}
+
+static void has_ended(struct guest *g)
+{
 	loop_timer_cancel(&g->restart_timer);
 	g->state = GUEST_ENDED;
 	g->ended(g->ended_arg);
 }
 
-static void restart(struct guest *g)
+static void build_and_start(struct guest *g)
 {
-	bool quick = now_ns() - g->started_ns < QUICK_NS;
-
-	drop_machine(g);
-	g->quick_restarts = quick ? g->quick_restarts + 1 : 0;
-	if (g->quick_restarts > QUICK_MAX) {
-		g->state = GUEST_RESTARTING;
-		loop_timer_arm(&g->restart_timer, RESTART_DELAY_NS);
+	if (guest_build(g)) {
+		g->exit_status = EXIT_HOST_FAULT;
+		has_ended(g);
 		return;
 	}
-	if (guest_build(g) || guest_start(g)) {
-		g->exit_status = 1;
-		end(g);
+	guest_start(g);
+}
+
+static void on_down_work(struct loop_work *w)
+{
+	struct guest *g = container_of(w, struct guest, down_work);
+
+	join_teardown(g);
+	/* Nothing of the old machine runs any more. */
+	pthread_mutex_lock(&g->lock);
+	g->event_pending = false;
+	pthread_mutex_unlock(&g->lock);
+	if (!g->again || g->asked_to_end) {
+		has_ended(g);
+	} else if (g->quick_restarts > QUICK_MAX) {
+		g->state = GUEST_RESTARTING;
+		loop_timer_arm(&g->restart_timer, RESTART_DELAY_NS);
+	} else {
+		build_and_start(g);
 	}
 }
 
@@ -79,23 +110,35 @@ static void on_restart_timer(struct loop_timer *t)
 {
 	struct guest *g = container_of(t, struct guest, restart_timer);
 
-	if (g->state != GUEST_RESTARTING)
-		return;
-	if (guest_build(g) || guest_start(g)) {
-		g->exit_status = 1;
-		end(g);
-	}
+	if (g->state == GUEST_RESTARTING)
+		build_and_start(g);
+}
+
+static void restart(struct guest *g)
+{
+	bool quick = now_ns() - g->started_ns < QUICK_NS;
+
+	g->quick_restarts = quick ? g->quick_restarts + 1 : 0;
+	stop(g, true);
+}
+
+static void end(struct guest *g)
+{
+	stop(g, false);
 }
 
 static void reboot_or_end(struct guest *g, const char *what, const char *key,
 			  enum end_action action, int status)
 {
-	if (action == END_RESTART) {
+	if (action == END_RESTART && !g->asked_to_end) {
 		log_info(g->cfg->name, "%s; starting again", what);
 		restart(g);
 		return;
 	}
-	log_info(g->cfg->name, "%s; stopped (%s = stop)", what, key);
+	if (action == END_RESTART)
+		log_info(g->cfg->name, "%s; stopped, as it was asked to", what);
+	else
+		log_info(g->cfg->name, "%s; stopped (%s = stop)", what, key);
 	if (status)
 		g->exit_status = status;
 	end(g);
@@ -140,7 +183,7 @@ static void on_event_work(struct loop_work *w)
 		break;
 	case MACHINE_HOST_FAULT:
 		log_error(g->cfg->name, "ended: %s", strerror(status));
-		g->exit_status = 1;
+		g->exit_status = EXIT_HOST_FAULT;
 		end(g);
 		break;
 	}
@@ -157,6 +200,7 @@ int guest_init(struct guest *g, const struct machine_params *params, struct cons
 	g->params = *params;
 	g->main_loop = main_loop;
 	g->event_work.fn = on_event_work;
+	g->down_work.fn = on_down_work;
 	g->ended = ended;
 	g->ended_arg = arg;
 	pthread_mutex_init(&g->lock, NULL);
@@ -199,7 +243,9 @@ out_lock:
 
 void guest_fini(struct guest *g)
 {
-	drop_machine(g);
+	join_teardown(g);
+	if (g->machine)
+		free_machine(g);
 	if (g->virtio_console)
 		console_close(g->virtio_console);
 	console_close(g->console);
@@ -222,7 +268,7 @@ int guest_build(struct guest *g)
 	return 0;
 }
 
-int guest_start(struct guest *g)
+void guest_start(struct guest *g)
 {
 	int rc;
 
@@ -233,24 +279,30 @@ int guest_start(struct guest *g)
 	g->started_ns = now_ns();
 	g->state = GUEST_RUNNING;
 	rc = machine_start(g->machine);
-	if (rc)
+	if (rc) {
 		log_error(g->cfg->name, "threads: %s", strerror(-rc));
-	return rc;
+		g->exit_status = EXIT_HOST_FAULT;
+		end(g);
+	}
 }
 
 void guest_shutdown(struct guest *g)
 {
+	g->asked_to_end = true;
 	if (g->state == GUEST_RUNNING)
 		machine_power_button(g->machine);
 	else if (g->state == GUEST_RESTARTING)
-		guest_kill(g, "stopped while waiting to start again");
+		has_ended(g);
 }
 
 void guest_kill(struct guest *g, const char *why)
 {
-	if (g->state != GUEST_RUNNING && g->state != GUEST_RESTARTING)
-		return;
-	log_info(g->cfg->name, "%s", why);
-	g->exit_status = EXIT_GUEST_CRASHED;
-	end(g);
+	g->asked_to_end = true;
+	if (g->state == GUEST_RUNNING) {
+		log_info(g->cfg->name, "%s", why);
+		g->exit_status = EXIT_GUEST_CRASHED;
+		end(g);
+	} else if (g->state == GUEST_RESTARTING) {
+		has_ended(g);
+	}
 }

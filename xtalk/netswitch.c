@@ -25,26 +25,7 @@ uint64_t switch_now_ns(void)
 	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
 }
 
-void switch_count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 /* -- Addresses -- */
-
-uint64_t mac_value(const uint8_t *mac)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < ETH_ADDR_BYTES; i++)
-		v = v << 8 | mac[i];
-	return v;
-}
-
-bool mac_is_group(const uint8_t *mac)
-{
-	return mac[0] & 1;
-}
 
 static unsigned mac_slot(uint64_t mac)
 {

@@ -20,15 +20,16 @@
 
 #include "xtalk/switch_internal.h"
 
+/* from: its loop is this thread; to: its receive lock is held, as it is right after a delivery. */
 static void note_path(struct member *from, struct member *to, enum port_path path, uint32_t bytes)
 {
 	if (from) {
-		switch_count(&from->port->stats.path[path].tx_frames, 1);
-		switch_count(&from->port->stats.path[path].tx_bytes, bytes);
+		stat_add(&from->port->stats.path[path].tx_frames, 1);
+		stat_add(&from->port->stats.path[path].tx_bytes, bytes);
 	}
 	if (to) {
-		switch_count(&to->port->stats.path[path].rx_frames, 1);
-		switch_count(&to->port->stats.path[path].rx_bytes, bytes);
+		stat_add(&to->port->stats.path[path].rx_frames, 1);
+		stat_add(&to->port->stats.path[path].rx_bytes, bytes);
 	}
 }
 
@@ -212,7 +213,7 @@ static void to_member_now(struct delivery *d, struct member *from, struct member
 	int err = to->started ? delivery_put(d, to->port, f) : -ENOTCONN;
 
 	if (!err)
-		note_path(NULL, to, from ? PATH_DIRECT : PATH_UPLINK, f->len);
+		note_path(from, to, from ? PATH_DIRECT : PATH_UPLINK, f->len);
 	else if (err == -EINVAL && from)
 		switch_count(&from->port->stats.tx_invalid, 1);
 	else

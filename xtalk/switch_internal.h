@@ -130,11 +130,27 @@ struct netswitch {
 };
 
 uint64_t switch_now_ns(void);
-void switch_count(_Atomic uint64_t *counter, uint64_t n);
+
+static inline void switch_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline uint64_t mac_value(const uint8_t *mac)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < ETH_ADDR_BYTES; i++)
+		v = v << 8 | mac[i];
+	return v;
+}
+
+static inline bool mac_is_group(const uint8_t *mac)
+{
+	return mac[0] & 1;
+}
 
 /* netswitch.c */
-uint64_t mac_value(const uint8_t *mac);
-bool mac_is_group(const uint8_t *mac);
 struct member *switch_find(const struct netswitch *sw, uint64_t mac); /* sw->lock held */
 /* Somebody waits: the remapper looks at it again within `delay_ns`. */
 void switch_arm_tick(struct netswitch *sw, uint64_t delay_ns);
