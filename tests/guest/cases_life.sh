@@ -37,14 +37,16 @@ case_console_none() {
 
 case_console_pty() {
 	local tty
-	vm a hello "read" "console = pty"
+	# What is said while the pty has no client is dropped: the guest waits for one.
+	vm a hello "wait read" "console = pty"
 	xvmm_start
 	wait_for err '/dev/pts/[0-9]+'
 	tty=$(grep -Eo '/dev/pts/[0-9]+' err | head -n 1)
 	exec 3<>"$tty" || die "$tty does not open"
 	stty -F "$tty" raw -echo 2>/dev/null
 	cat <&3 >pty.log &
-	wait_for pty.log '^reading' || true
+	printf 'x' >&3
+	wait_for pty.log '^reading'
 	printf 'over the pty\nend\n' >&3
 	wait_for pty.log '^got: over the pty'
 	xvmm_wait
