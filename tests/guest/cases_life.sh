@@ -17,7 +17,7 @@ case_console_prefixes() {
 
 case_console_stdin() {
 	vm a hello "read" "console = stdio"
-	printf 'first line\nend\n' | timeout -k 10 "$TIMEOUT" "$XVMM" run vm.ini >out 2>err
+	printf 'first line\nend\n' | "$TIMED" "$TIMEOUT" "$XVMM" run vm.ini >out 2>err
 	rc=$?
 	want_rc 33
 	want out '^got: first line$' '^SUCCESS$'
