@@ -322,6 +322,7 @@ static bool tap_read_one(struct tap *t)
 	unsigned cnt = FRAME_MAX_IOV;
 	ssize_t got = p->ops->rx_reserve(p, t->guess, t->bufs, &cnt);
 	ssize_t n;
+	int segs;
 
 	if (got <= 0) {
 		p->ops->rx_abort(p);
@@ -336,8 +337,9 @@ static bool tap_read_one(struct tap *t)
 		got = 0;
 		cnt = 0;
 	}
+	segs = tap_read_layout(t, cnt, (size_t)got);
 	do {
-		n = readv(t->h.fd, t->iov, tap_read_layout(t, cnt, (size_t)got));
+		n = readv(t->h.fd, t->iov, segs);
 	} while (n < 0 && errno == EINTR);
 	if (n >= VNET_HDR_BYTES) {
 		tap_deliver(t, cnt, (size_t)got, (size_t)n - VNET_HDR_BYTES);
