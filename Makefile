@@ -23,7 +23,7 @@ CPPFLAGS += -I. -I$(BUILD)/gen -DXVMM_VERSION='"$(VERSION)"'
 ifneq ($(SAN),)
 # gcc 12 sees overreads that are none in instrumented code.
 SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined \
-	    -Wno-stringop-overread
+	    $(if $(findstring clang,$(CC)),,-Wno-stringop-overread)
 endif
 LIBS     := -linih -ljansson
 # make V=1 shows the commands.
