@@ -353,7 +353,7 @@ START_TEST(swaps_under_load)
 	while (atomic_load(&st->swaps) < swaps) {
 		unsigned i = (unsigned)rand_r(&seed) % NICS, what = (unsigned)rand_r(&seed) % 16;
 		uint32_t from = atomic_load(&flow[i].received);
-		uint32_t frames = (uint32_t)rand_r(&seed) % 24;
+		uint32_t frames = (uint32_t)rand_r(&seed) % 10;
 		struct netswitch_port_state ps;
 
 		ck_assert_int_eq(netswitch_port_state(sw, nic[i].port, &ps), 0);
