@@ -35,9 +35,10 @@
 #define RX_BYTES                                                                            \
 	16384 /* … each large enough for any frame: the TAP waits for a second one only a \
 	       * short time */
-#define GSO_BYTES 12000
-#define TX_SLOTS  64
-#define WINDOW	  200 /* frames of one direction that are on their way */
+#define GSO_BYTES  12000
+#define TEST_BYTES 101 /* of frames outside of the flows */
+#define TX_SLOTS   64
+#define WINDOW	   200 /* frames of one direction that are on their way */
 
 /* In front of each frame's payload. */
 struct stamp {
@@ -397,7 +398,7 @@ END_TEST
 static void send_one(unsigned i, uint8_t dst, uint32_t seed)
 {
 	static const struct virtio_net_hdr_v1 plain;
-	uint8_t frame[100];
+	uint8_t frame[TEST_BYTES];
 
 	mock_frame_fill(frame, sizeof(frame), dst, (uint8_t)(i + 1), seed);
 	if (dst == 0xff)
@@ -416,8 +417,10 @@ static void give_some(unsigned i)
 static bool wait_rx(unsigned i, struct mock_frame *got, unsigned ms)
 {
 	for (uint64_t end = now_ms() + ms; now_ms() < end; usleep(200))
-		if (mock_nic_rx(&nic[i], got))
-			return true;
+		/* The kernel may send something of its own. */
+		while (mock_nic_rx(&nic[i], got))
+			if (got->len == TEST_BYTES)
+				return true;
 	return false;
 }
 
@@ -507,13 +510,10 @@ START_TEST(group_frames_once)
 		ck_assert(wait_rx(1, &got, 5000));
 		for (uint32_t n = 0; n < 10; n++) {
 			send_one(0, 0xff, n);
-			do
-				ck_assert(wait_rx(1, &got, 5000));
-			while (got.len != 100);
+			ck_assert(wait_rx(1, &got, 5000));
 			ck_assert_uint_eq(got.data[0], 0xff);
 		}
-		while (wait_rx(1, &got, 50))
-			ck_assert_uint_ne(got.len, 100);
+		ck_assert(!wait_rx(1, &got, 50));
 	}
 }
 END_TEST
