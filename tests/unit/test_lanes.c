@@ -595,6 +595,25 @@ START_TEST(sender_resets_while_it_drains)
 }
 END_TEST
 
+START_TEST(sender_detached_while_it_drains)
+{
+	send_some(0, 2, 1, 10);
+	virtio_dev_stop(nic[0].dev);
+	netswitch_detach(sw, nic[0].port);
+	ck_assert_uint_eq(mock_bridge_waiting(&bridge, 1), 8);
+	read_all(1);
+	expect_some(1, 1, 1, 7);
+	ck_assert_uint_eq(netswitch_stats(sw)->markers_swallowed, 1);
+	plug(0);
+	start(0);
+	send_some(0, 2, 1, 8);
+	read_all(1);
+	pump(0);
+	expect_some(1, 1, 1, 8);
+	ck_assert_int_eq(state(0).binding, BINDING_DIRECT);
+}
+END_TEST
+
 /* A guest that puts another frame where the waiting one was gains and breaks nothing. */
 START_TEST(frame_that_waits_is_exchanged)
 {
@@ -920,6 +939,7 @@ int main(void)
 	tcase_add_loop_test(tc[0], receiver_stops_while_it_drains, 0, 2);
 	tcase_add_test(tc[0], receiver_stops_with_the_lane_open);
 	tcase_add_test(tc[0], sender_resets_while_it_drains);
+	tcase_add_test(tc[0], sender_detached_while_it_drains);
 	tcase_add_test(tc[0], frame_that_waits_is_exchanged);
 	tcase_add_test(tc[0], orders_in_the_middle_of_a_drain);
 	tcase_add_test(tc[0], orders_refused);
