@@ -350,6 +350,8 @@ void netswitch_destroy(struct netswitch *sw)
 		return;
 	shared_uplink_destroy(sw->shared);
 	loop_call(remapper_loop(sw->p.remapper), tick_fini, sw);
+	for (unsigned n = 0; n < NETSWITCH_MAX_PORTS; n++)
+		free(sw->drains[n]);
 	pthread_rwlock_destroy(&sw->lock);
 	pthread_mutex_destroy(&sw->drain_lock);
 	free(sw);
@@ -370,6 +372,7 @@ const struct netswitch_stats *netswitch_stats(const struct netswitch *sw)
 /* Under the write lock. */
 static int attach(struct netswitch *sw, struct member *m)
 {
+	struct drain *drain;
 	unsigned slot = 0;
 
 	if (switch_find(sw, m->mac))
@@ -378,8 +381,14 @@ static int attach(struct netswitch *sw, struct member *m)
 		slot++;
 	if (slot == NETSWITCH_MAX_PORTS)
 		return -ENOSPC;
+	drain = sw->drains[slot] ? sw->drains[slot] : calloc(1, sizeof(*drain));
+	if (!drain)
+		return -ENOMEM;
 	m->slot = slot;
+	m->drain = drain;
 	pthread_mutex_lock(&sw->drain_lock);
+	drain->mac = m->mac;
+	sw->drains[slot] = drain;
 	sw->members[slot] = m;
 	pthread_mutex_unlock(&sw->drain_lock);
 	if (slot == sw->nr_slots)
@@ -447,6 +456,7 @@ void netswitch_detach(struct netswitch *sw, struct port *port)
 	pthread_rwlock_wrlock(&sw->lock);
 	m = find_port(sw, port);
 	if (m) {
+		drain_cancel(m);
 		pthread_mutex_lock(&sw->drain_lock);
 		sw->members[m->slot] = NULL;
 		pthread_mutex_unlock(&sw->drain_lock);
