@@ -68,9 +68,21 @@ struct carrier_ops {
 	bool (*link_up)(struct carrier *c);
 };
 
+/*
+ * Who may look at the frames that come in from a physical device before the guest can see them:
+ * the cross-talk layer swallows its own marker frames here.
+ */
+struct frame_filter {
+	/* head: a private copy of the frame's first bytes. True: the frame ends here. On the NIC's
+	 * loop, inside rx_begin() … rx_end() of its port: must not deliver, block, or take a lock
+	 * that is held while a port's receive lock is taken. */
+	bool (*swallow)(struct frame_filter *f, const uint8_t *head, uint32_t head_len);
+};
+
 struct carrier {
 	const struct carrier_ops *ops;
-	struct port *port; /* whom it serves; set by the launcher before start() */
+	struct port *port;	     /* whom it serves; set by the launcher before start() */
+	struct frame_filter *filter; /* of a carrier on a physical device; NULL: none. As port. */
 };
 
 /*
@@ -101,12 +113,39 @@ struct port_ops {
 	void (*link_changed)(struct port *p);
 };
 
-/* Counters of one NIC; any thread may read them. */
+/* The ways that a frame can take. A group frame may take several. */
+enum port_path {
+	PATH_UPLINK, /* to or from the physical device */
+	PATH_DIRECT, /* between guests, one copy */
+	PATH_MAPPED, /* between guests, no copy */
+	NR_PATHS,
+};
+
+struct path_stats {
+	_Atomic uint64_t tx_frames, tx_bytes, rx_frames, rx_bytes;
+};
+
+/* Adds to a counter that one thread at a time writes (its owner, or who holds its lock) and any may
+ * read: no locked instruction, which would cost more than the rest of a small frame. */
+static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+/*
+ * Counters of one NIC; any thread may read them. tx_frames, tx_bytes and path[].tx_* are written by
+ * the NIC's loop, rx_frames, rx_bytes and path[].rx_* with the receive lock held, both by
+ * stat_add(); the rare ones by whoever comes along, with an atomic addition.
+ */
 struct port_stats {
 	_Atomic uint64_t tx_frames, tx_bytes, rx_frames, rx_bytes;
-	_Atomic uint64_t tx_dropped; /* the carrier could not or would not take it */
-	_Atomic uint64_t rx_dropped; /* no buffers, or too long for them */
-	_Atomic uint64_t tx_invalid; /* the guest's header or length broke a rule */
+	struct path_stats path[NR_PATHS]; /* delivered or handed on, by way */
+	_Atomic uint64_t tx_dropped;	  /* the carrier could not or would not take it */
+	_Atomic uint64_t rx_dropped;	  /* no buffers, or too long for them */
+	_Atomic uint64_t tx_invalid;	  /* the guest's header or length broke a rule */
+	_Atomic uint64_t tx_spoofed;	  /* the source address is not this NIC's to use */
+	_Atomic uint64_t tx_held; /* times that a receiver without buffers held this NIC back */
 };
 
 struct port {

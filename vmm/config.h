@@ -38,6 +38,10 @@ struct net_config {
 	char *uplink_name; /* the TAP or the bridge */
 	enum crosstalk_mode crosstalk;
 	enum sharing_mode sharing;
+	unsigned crosstalk_threshold; /* frames; default 8 */
+	unsigned crosstalk_share;     /* percent of the window; default 75 */
+	unsigned crosstalk_window;    /* frames; default 32 */
+	unsigned receiver_hold_us;    /* how long a receiver may hold a sender back; default 1000 */
 };
 
 struct module_config {
@@ -74,7 +78,8 @@ struct nic_config {
 	uint8_t mac[6];
 	bool mac_given;
 	enum nic_model model;
-	int peer; /* index of the NIC coupled with it, -1 if none */
+	bool promiscuous; /* may send from any address */
+	int peer;	  /* index of the NIC coupled with it, -1 if none */
 };
 
 struct disk_config {

@@ -21,6 +21,7 @@ enum device_kind { DEV_NET, DEV_BLK, DEV_CONSOLE, DEV_RNG };
 
 struct device {
 	enum device_kind kind;
+	unsigned index; /* of a NIC, in cfg */
 	struct virtio_dev *dev;
 	union {
 		struct virtio_net *net;
@@ -28,7 +29,7 @@ struct device {
 		struct virtio_console *console;
 		struct virtio_rng *rng;
 	};
-	/* NIC: its carrier is one of these */
+	/* NIC: its own physical device, if it has one, and the switch of its net */
 	struct tap *tap;
 	struct netswitch *sw;
 	/* disk: its own thread */
@@ -72,10 +73,12 @@ static int add_nic(struct devices *d, struct device *dev, unsigned index)
 {
 	const struct nic_config *nic = &d->p.cfg->nic[index];
 	const struct nic_backend *b = &d->p.nics[index];
+	struct netswitch_port np = { 0 };
 	struct carrier *carrier;
 	int rc;
 
 	dev->kind = DEV_NET;
+	dev->index = index;
 	rc = virtio_net_create(&dev->net, nic->full_name, nic->mac, d->p.loop, d->p.plat);
 	if (rc)
 		return rc;
@@ -84,14 +87,16 @@ static int add_nic(struct devices *d, struct device *dev, unsigned index)
 		rc = tap_create(&dev->tap, nic->full_name, b->tap_fd, d->p.loop);
 		if (rc)
 			return rc;
-		carrier = tap_carrier(dev->tap);
-		carrier->port = virtio_net_port(dev->net);
-	} else {
-		rc = netswitch_attach(b->sw, virtio_net_port(dev->net), &carrier);
-		if (rc)
-			return rc;
-		dev->sw = b->sw;
+		np.uplink = tap_carrier(dev->tap);
 	}
+	np.port = virtio_net_port(dev->net);
+	np.promiscuous = nic->promiscuous;
+	if (nic->peer >= 0)
+		np.peer_mac = d->p.cfg->nic[nic->peer].mac;
+	rc = netswitch_attach(b->sw, &np, &carrier);
+	if (rc)
+		return rc;
+	dev->sw = b->sw;
 	virtio_net_set_carrier(dev->net, carrier);
 	return 0;
 }
@@ -269,4 +274,34 @@ void devices_destroy(struct devices *d)
 		destroy_one(&d->dev[i]);
 	free(d->dev);
 	free(d);
+}
+
+static struct device *find_nic(struct devices *d, unsigned nic)
+{
+	for (unsigned i = 0; i < d->nr; i++) {
+		if (d->dev[i].kind == DEV_NET && d->dev[i].index == nic)
+			return &d->dev[i];
+	}
+	return NULL;
+}
+
+int devices_nic_info(struct devices *d, unsigned nic, struct nic_info *out)
+{
+	struct device *dev = find_nic(d, nic);
+
+	if (!dev)
+		return -ENOENT;
+	nic_info_read(out, virtio_net_port(dev->net), dev->dev, dev->sw);
+	return 0;
+}
+
+int devices_nic_swap(struct devices *d, unsigned nic, bool pin, enum binding b)
+{
+	struct device *dev = find_nic(d, nic);
+
+	if (!dev)
+		return -ENOENT;
+	if (!dev->sw)
+		return -ENOTSUP;
+	return netswitch_command(dev->sw, virtio_net_port(dev->net), pin, b);
 }

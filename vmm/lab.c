@@ -18,11 +18,13 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/vnet.h"
+#include "vmm/control.h"
 #include "vmm/guest.h"
 #include "vmm/hostnet.h"
 #include "vmm/tap.h"
 #include "vmm/vcpu.h"
 #include "xtalk/netswitch.h"
+#include "xtalk/remapper.h"
 
 struct lab {
 	const struct lab_config *cfg;
@@ -37,8 +39,11 @@ struct lab {
 	int *tap_fds, *net_fds;
 	struct nic_backend *nics;
 	struct netswitch **sw;
+	struct remapper *remapper;
 	struct guest *guest;
 	unsigned nr_guests; /* initialised */
+	struct lab_view view;
+	struct control *control;
 };
 
 /* For the handler of fatal signals only: whose terminal to restore before the process dies. */
@@ -135,16 +140,42 @@ static void raise_limits(void)
 	}
 }
 
+/* The signals that end a lab. One that whoever started us has ignored (nohup) stays ignored: a
+ * blocked signal would come all the same. */
+static void end_signals(sigset_t *set)
+{
+	struct sigaction hup;
+
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	if (sigaction(SIGHUP, NULL, &hup) || hup.sa_handler != SIG_IGN)
+		sigaddset(set, SIGHUP);
+}
+
+/* First of all: a signal while nets and guests are being built must not leave them behind. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	end_signals(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static bool interrupted(void)
+{
+	sigset_t set;
+
+	return !sigpending(&set) && (sigismember(&set, SIGINT) || sigismember(&set, SIGTERM) ||
+				     sigismember(&set, SIGHUP));
+}
+
 static int open_signals(struct lab *lab)
 {
 	sigset_t set;
 	int rc;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	end_signals(&set);
 	lab->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (lab->signals.fd < 0)
 		return -errno;
@@ -155,48 +186,89 @@ static int open_signals(struct lab *lab)
 	return loop_timer_init(&lab->loop, &lab->kill_timer, on_kill_timer);
 }
 
+static enum xtalk_mode net_mode(const struct net_config *net)
+{
+	switch (net->crosstalk) {
+	case CROSSTALK_STATIC:
+		return XTALK_STATIC;
+	case CROSSTALK_DYNAMIC:
+		return XTALK_DYNAMIC;
+	default:
+		return XTALK_OFF;
+	}
+}
+
+static int open_switch(struct lab *lab, unsigned n)
+{
+	const struct net_config *net = &lab->cfg->net[n];
+	struct netswitch_params params = {
+		.name = net->name,
+		.uplink_fd = -1,
+		.rules = { .mode = net_mode(net),
+			   .threshold = net->crosstalk_threshold,
+			   .share_percent = net->crosstalk_share,
+			   .window = net->crosstalk_window,
+			   .hold_us = net->receiver_hold_us },
+		.remapper = lab->remapper,
+	};
+	unsigned users = 0;
+	int rc;
+
+	for (unsigned i = 0; i < lab->cfg->nr_nics; i++)
+		users += lab->cfg->nic[i].net == n;
+	if (!users)
+		return 0;
+	/* A NIC that is alone on its TAP has a physical device of its own too. */
+	params.own_uplinks =
+		net->uplink == UPLINK_BRIDGE || (net->uplink == UPLINK_TAP && users == 1);
+	if (net->uplink == UPLINK_TAP && !params.own_uplinks) {
+		params.uplink_fd = lab->net_fds[n];
+		/* The switch completes what a receiver can't: the host need not segment for it. */
+		tap_set_offload(params.uplink_fd, VNET_RX_OFFLOADS);
+	}
+	if (hostnet_bridge_filters(lab->hostnet, n) && params.rules.mode != XTALK_OFF) {
+		log_info(net->name, "the bridge has rules of its own about who may talk to whom: "
+				    "cross-talk stays off");
+		params.rules.mode = XTALK_OFF;
+	}
+	rc = netswitch_create(&lab->sw[n], &params);
+	if (rc)
+		log_error(net->name, "switch: %s", strerror(-rc));
+	for (unsigned i = 0; !rc && i < lab->cfg->nr_nics; i++) {
+		if (lab->cfg->nic[i].net != n)
+			continue;
+		lab->nics[i].sw = lab->sw[n];
+		lab->nics[i].tap_fd = !params.own_uplinks	     ? -1
+				      : net->uplink == UPLINK_BRIDGE ? lab->tap_fds[i]
+								     : lab->net_fds[n];
+	}
+	return rc;
+}
+
 static int open_nets(struct lab *lab)
 {
 	const struct lab_config *cfg = lab->cfg;
-	unsigned users;
 	int rc;
 
 	lab->tap_fds = calloc(cfg->nr_nics + 1, sizeof(int));
 	lab->net_fds = calloc(cfg->nr_nets + 1, sizeof(int));
 	lab->nics = calloc(cfg->nr_nics + 1, sizeof(*lab->nics));
 	lab->sw = calloc(cfg->nr_nets + 1, sizeof(*lab->sw));
-	if (!lab->tap_fds || !lab->net_fds || !lab->nics || !lab->sw)
+	if (!lab->tap_fds || !lab->net_fds || !lab->nics || !lab->sw) {
+		log_error(NULL, "nets: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	rc = hostnet_open(&lab->hostnet, cfg, stderr, lab->tap_fds, lab->net_fds);
 	if (rc)
 		return rc;
-	for (unsigned n = 0; n < cfg->nr_nets; n++) {
-		users = 0;
-		for (unsigned i = 0; i < cfg->nr_nics; i++)
-			users += cfg->nic[i].net == n;
-		if (!users || cfg->net[n].uplink == UPLINK_BRIDGE)
-			continue;
-		/* One NIC alone on its TAP needs no switch. */
-		if (users == 1 && cfg->net[n].uplink == UPLINK_TAP)
-			continue;
-		/* The switch completes what a receiver can't: the host need not segment for it. */
-		if (lab->net_fds[n] >= 0)
-			tap_set_offload(lab->net_fds[n], VNET_RX_OFFLOADS);
-		rc = netswitch_create(&lab->sw[n], cfg->net[n].name, lab->net_fds[n]);
-		if (rc) {
-			log_error(cfg->net[n].name, "switch: %s", strerror(-rc));
-			return rc;
-		}
+	rc = remapper_create(&lab->remapper);
+	if (rc) {
+		log_error(NULL, "remapper: %s", strerror(-rc));
+		return rc;
 	}
-	for (unsigned i = 0; i < cfg->nr_nics; i++) {
-		unsigned n = cfg->nic[i].net;
-
-		lab->nics[i].sw = lab->sw[n];
-		lab->nics[i].tap_fd = cfg->net[n].uplink == UPLINK_BRIDGE ? lab->tap_fds[i]
-				      : lab->sw[n]			  ? -1
-									  : lab->net_fds[n];
-	}
-	return 0;
+	for (unsigned n = 0; n < cfg->nr_nets && !rc; n++)
+		rc = open_switch(lab, n);
+	return rc;
 }
 
 static void close_nets(struct lab *lab)
@@ -205,6 +277,7 @@ static void close_nets(struct lab *lab)
 		if (lab->sw[n])
 			netswitch_destroy(lab->sw[n]);
 	}
+	remapper_destroy(lab->remapper);
 	if (lab->hostnet)
 		hostnet_close(lab->hostnet);
 	free(lab->sw);
@@ -233,8 +306,10 @@ static int build_guests(struct lab *lab)
 	int rc;
 
 	lab->guest = calloc(lab->cfg->nr_guests, sizeof(*lab->guest));
-	if (!lab->guest)
+	if (!lab->guest) {
+		log_error(NULL, "guests: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	for (unsigned i = 0; i < lab->cfg->nr_guests; i++) {
 		params.guest = i;
 		rc = guest_init(&lab->guest[i], &params, lab->terminal, &lab->loop, on_guest_ended,
@@ -242,6 +317,8 @@ static int build_guests(struct lab *lab)
 		if (rc)
 			return rc;
 		lab->nr_guests++;
+		if (interrupted())
+			return -EINTR;
 		rc = guest_build(&lab->guest[i]);
 		if (rc)
 			return rc;
@@ -279,31 +356,48 @@ static int build(struct lab *lab)
 		return LAB_HOST_FAULT;
 	}
 	lab_crash_terminal = lab->terminal;
-	return build_guests(lab) ? LAB_HOST_FAULT : LAB_OK;
+	rc = build_guests(lab);
+	if (rc == -EINTR || interrupted()) {
+		log_info(NULL, "ended by a signal before any guest was started");
+		return LAB_GUEST_CRASHED;
+	}
+	return rc ? LAB_HOST_FAULT : LAB_OK;
 }
 
 int lab_run(const struct lab_config *cfg)
 {
 	struct lab lab = { .cfg = cfg, .kvm.fd = -1, .signals.fd = -1 };
-	int status;
+	int status, rc;
 
+	block_signals();
 	raise_limits();
 	catch_fatal_signals();
 	vcpu_setup_signal();
 	lab.end_work.fn = on_end_work;
-	if (loop_init(&lab.loop, "xvmm"))
+	rc = loop_init(&lab.loop, "xvmm");
+	if (rc) {
+		log_error(NULL, "set-up: %s", strerror(-rc));
 		return LAB_HOST_FAULT;
+	}
 
 	status = build(&lab);
 	if (status == LAB_OK) {
-		for (unsigned i = 0; i < lab.nr_guests; i++) {
-			if (guest_start(&lab.guest[i]))
-				guest_kill(&lab.guest[i], "could not be started");
-		}
+		lab.view = (struct lab_view){
+			.cfg = cfg,
+			.guest = lab.guest,
+			.sw = lab.sw,
+			.remapper = lab.remapper,
+			.ops = &lab_view_ops,
+		};
+		/* Without it the lab runs just as well, and a warning was logged. */
+		control_create(&lab.control, &lab.loop, &lab.view);
+		for (unsigned i = 0; i < lab.nr_guests; i++)
+			guest_start(&lab.guest[i]);
 		loop_run(&lab.loop);
 		status = exit_status(&lab);
 	}
 
+	control_destroy(lab.control);
 	for (unsigned i = 0; i < lab.nr_guests; i++)
 		guest_fini(&lab.guest[i]);
 	free(lab.guest);

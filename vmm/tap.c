@@ -42,14 +42,16 @@ struct tap {
 	struct loop_timer hold_timer;
 	uint32_t polled; /* events asked for while h.added */
 	bool started;
-	bool gone;	   /* the interface was deleted */
+	_Atomic bool gone; /* the interface was deleted; link_up() may be asked by any thread */
 	bool rx_wait;	   /* no buffers: do not read until rx_ready() */
 	bool tx_wait;	   /* send() said -EAGAIN: tx_resume() when writable */
 	uint64_t features; /* VIRTIO_NET_F_GUEST_* of the driver */
 	size_t guess;	   /* likely length of the next frame */
 	size_t held_len;   /* of the frame in hold, 0: none */
 	struct virtio_net_hdr_v1 held_hdr;
-	struct iovec iov[FRAME_MAX_IOV + 2], more[FRAME_MAX_IOV];
+	uint8_t head[FRAME_HEAD_BYTES];	  /* of the frame read: a private copy for the filter */
+	struct iovec bufs[FRAME_MAX_IOV]; /* reserved for the frame being read */
+	struct iovec iov[FRAME_MAX_IOV + 3], more[FRAME_MAX_IOV];
 	uint8_t hold[TAP_HOLD_BYTES];
 };
 
@@ -229,13 +231,23 @@ static void tap_wait_for_buffers(struct tap *t)
 	t->rx_wait = true;
 }
 
+/* The frame with held_hdr lies in the reserved buffers. */
+static void tap_commit(struct tap *t, size_t len)
+{
+	struct port *p = t->carrier.port;
+
+	p->ops->rx_commit(p, &t->held_hdr, len);
+	stat_add(&p->stats.path[PATH_UPLINK].rx_frames, 1);
+	stat_add(&p->stats.path[PATH_UPLINK].rx_bytes, len);
+}
+
 /* The frame that waits in hold. False: it still has to. */
 static bool tap_deliver_held(struct tap *t, bool last_chance)
 {
 	struct port *p = t->carrier.port;
 
 	if (tap_fill(t, t->hold, t->held_len)) {
-		p->ops->rx_commit(p, &t->held_hdr, t->held_len);
+		tap_commit(t, t->held_len);
 	} else {
 		p->ops->rx_abort(p);
 		if (!last_chance)
@@ -247,12 +259,23 @@ static bool tap_deliver_held(struct tap *t, bool last_chance)
 	return true;
 }
 
-/* A frame of len bytes was read: the first `got` of them are in t->iov[1 .. 1 + cnt), the rest in
- * hold[got ..]. */
+/* A frame of len bytes was read: its first bytes into head, what follows into the first `got` bytes
+ * of bufs at the offset it has in the frame, the rest into hold[got ..]. */
 static void tap_deliver(struct tap *t, unsigned cnt, size_t got, size_t len)
 {
+	struct frame_filter *filter = t->carrier.filter;
 	struct port *p = t->carrier.port;
+	uint32_t head_len = len < FRAME_HEAD_BYTES ? (uint32_t)len : FRAME_HEAD_BYTES;
+	struct iov_cursor cur = iov_cursor(t->bufs, cnt);
 
+	if (filter && filter->swallow(filter, t->head, head_len)) {
+		p->ops->rx_abort(p);
+		return;
+	}
+	if (got)
+		iov_write(&cur, t->head, head_len);
+	else
+		memcpy(t->hold, t->head, head_len);
 	if (len > FRAME_MAX_BYTES || (vnet_hdr_needs(&t->held_hdr) & ~t->features)) {
 		/* Queued in the kernel since before the driver said what it can take. */
 		p->ops->rx_abort(p);
@@ -260,10 +283,9 @@ static void tap_deliver(struct tap *t, unsigned cnt, size_t got, size_t len)
 	} else if (len < FRAME_MIN_BYTES) {
 		p->ops->rx_abort(p);
 	} else if (len <= got || tap_fill(t, t->hold + got, len - got)) {
-		p->ops->rx_commit(p, &t->held_hdr, len);
+		tap_commit(t, len);
 	} else {
-		struct iov_cursor cur = iov_cursor(t->iov + 1, cnt);
-
+		cur = iov_cursor(t->bufs, cnt);
 		iov_read(&cur, t->hold, got);
 		p->ops->rx_abort(p);
 		t->held_len = len;
@@ -275,29 +297,49 @@ static void tap_deliver(struct tap *t, unsigned cnt, size_t got, size_t len)
 		t->guess = TAP_GUESS_MIN;
 }
 
+/* Where the next frame goes: header and first bytes to private memory, the rest to the guest's
+ * `got` bytes of buffers, and behind them to hold. Returns the number of segments. */
+static int tap_read_layout(struct tap *t, unsigned cnt, size_t got)
+{
+	struct iov_cursor cur = iov_cursor(t->bufs, cnt);
+	size_t spill = got > FRAME_HEAD_BYTES ? got : FRAME_HEAD_BYTES;
+	unsigned n = 0;
+
+	t->iov[0] = (struct iovec){ &t->held_hdr, sizeof(t->held_hdr) };
+	t->iov[1] = (struct iovec){ t->head, sizeof(t->head) };
+	if (got > FRAME_HEAD_BYTES) {
+		iov_skip(&cur, FRAME_HEAD_BYTES);
+		n = iov_slice(cur, got - FRAME_HEAD_BYTES, t->iov + 2, FRAME_MAX_IOV);
+	}
+	t->iov[n + 2] = (struct iovec){ t->hold + spill, TAP_HOLD_BYTES - spill };
+	return (int)n + 3;
+}
+
 /* One frame. False: stop reading for now. */
 static bool tap_read_one(struct tap *t)
 {
 	struct port *p = t->carrier.port;
 	unsigned cnt = FRAME_MAX_IOV;
-	ssize_t got = p->ops->rx_reserve(p, t->guess, t->iov + 1, &cnt);
+	ssize_t got = p->ops->rx_reserve(p, t->guess, t->bufs, &cnt);
 	ssize_t n;
+	int segs;
 
 	if (got <= 0) {
 		p->ops->rx_abort(p);
 		tap_wait_for_buffers(t);
 		return false;
 	}
-	if (got > FRAME_MAX_BYTES) {
-		struct iov_cursor cur = iov_cursor(t->iov + 1, cnt);
-
+	if (got > FRAME_MAX_BYTES)
 		got = FRAME_MAX_BYTES;
-		cnt = iov_slice(cur, (size_t)got, t->iov + 1, cnt);
+	if (got < FRAME_HEAD_BYTES) {
+		/* Hardly a buffer: assemble the frame in hold. */
+		p->ops->rx_abort(p);
+		got = 0;
+		cnt = 0;
 	}
-	t->iov[0] = (struct iovec){ &t->held_hdr, sizeof(t->held_hdr) };
-	t->iov[cnt + 1] = (struct iovec){ t->hold + got, TAP_HOLD_BYTES - (size_t)got };
+	segs = tap_read_layout(t, cnt, (size_t)got);
 	do {
-		n = readv(t->h.fd, t->iov, (int)cnt + 2);
+		n = readv(t->h.fd, t->iov, segs);
 	} while (n < 0 && errno == EINTR);
 	if (n >= VNET_HDR_BYTES) {
 		tap_deliver(t, cnt, (size_t)got, (size_t)n - VNET_HDR_BYTES);

@@ -1,102 +1,38 @@
 /*
- * The switch of one net: see netswitch.h for what it does.
- *
- * Theory of operation. Each member sends on its own guest's loop. The frame is judged by the NIC's
- * private copy of its Ethernet header: first whether the sender may send it (its source), then
- * whom it is for (its destination). steer() is the only place that decides this; delivery to a
- * port is deliver.c, the uplink is a write(2).
- *
- * Threads and locks, in the order in which they are taken:
- *   1. `lock`, for reading, by a sender from its first frame to send_end() (a batch), by the
- *      uplink's thread for a batch: nobody comes, goes, starts or stops meanwhile. For writing by
- *      attach, detach, start and stop, which thereby wait until no batch is on its way.
- *   2. the receive lock of one port, inside of a batch.
- * A NIC calls start and stop without its receive lock, so the order holds. Writers are preferred:
- * a stream of batches must not keep a guest from resetting its NIC. A thread never reads twice.
+ * The switch of one net: who is a member, and the life of each. See netswitch.h for what it does,
+ * switch_internal.h for threads and locks.
  */
-#include <errno.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "base/log.h"
-#include "base/loop.h"
-#include "xtalk/deliver.h"
 #include "xtalk/netswitch.h"
 
-#define UPLINK_BATCH_FRAMES 64
-/* Longer than any frame, so that one that is too long shows. */
-#define UPLINK_BUF_BYTES (FRAME_MAX_BYTES + 64)
-#define MAC_SLOTS	 (4 * NETSWITCH_MAX_PORTS) /* a power of two */
-#define MAC_SLOT_BITS	 10
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
-_Static_assert(MAC_SLOTS == 1 << MAC_SLOT_BITS, "the hash fills the table");
-
-struct member {
-	struct carrier carrier;
-	struct netswitch *sw;
-	struct port *port;
-	uint64_t mac;
-	bool started; /* guarded by sw->lock */
-
-	/* The member's own loop. */
-	bool in_batch; /* it holds sw->lock */
-	struct delivery delivery;
-};
-
-struct uplink {
-	int fd; /* -1: none */
-	_Atomic bool gone;
-	struct loop loop;
-	struct loop_fd h;
-	struct delivery delivery;
-	struct frame frame;
-	uint8_t buf[UPLINK_BUF_BYTES];
-};
-
-struct netswitch {
-	const char *name;
-	pthread_rwlock_t lock;
-	unsigned nr_members;
-	struct member *members[NETSWITCH_MAX_PORTS];
-	struct member *by_mac[MAC_SLOTS]; /* open addressing; at most a quarter full */
-	struct uplink uplink;
-	struct netswitch_stats stats;
-	struct log_limit spoof_log;
-};
+#include "xtalk/switch_internal.h"
 
 static struct member *member_of(struct carrier *c)
 {
 	return container_of(c, struct member, carrier);
 }
 
-static void count(_Atomic uint64_t *counter)
+uint64_t switch_now_ns(void)
 {
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
 }
 
 /* -- Addresses -- */
-
-static uint64_t mac_value(const uint8_t *mac)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < ETH_ADDR_BYTES; i++)
-		v = v << 8 | mac[i];
-	return v;
-}
-
-static bool mac_is_group(const uint8_t *mac)
-{
-	return mac[0] & 1;
-}
 
 static unsigned mac_slot(uint64_t mac)
 {
 	return (unsigned)(mac * UINT64_C(0x9e3779b97f4a7c15) >> (64 - MAC_SLOT_BITS));
 }
 
-static struct member *find_mac(const struct netswitch *sw, uint64_t mac)
+struct member *switch_find(const struct netswitch *sw, uint64_t mac)
 {
 	struct member *m;
 
@@ -110,98 +46,50 @@ static struct member *find_mac(const struct netswitch *sw, uint64_t mac)
 static void index_macs(struct netswitch *sw)
 {
 	memset(sw->by_mac, 0, sizeof(sw->by_mac));
-	for (unsigned n = 0; n < sw->nr_members; n++) {
-		unsigned i = mac_slot(sw->members[n]->mac);
+	for (unsigned n = 0; n < sw->nr_slots; n++) {
+		unsigned i;
 
+		if (!sw->members[n])
+			continue;
+		i = mac_slot(sw->members[n]->mac);
 		while (sw->by_mac[i])
 			i = (i + 1) % MAC_SLOTS;
 		sw->by_mac[i] = sw->members[n];
 	}
 }
 
-/* -- Ways out -- */
+/* -- Waking senders that wait -- */
 
-/* `from`: the sender, NULL for the uplink. */
-static void to_member(struct delivery *d, struct member *from, struct member *to,
-		      const struct frame *f)
+void switch_arm_tick(struct netswitch *sw, uint64_t delay_ns)
 {
-	int err = to->started ? delivery_put(d, to->port, f) : -ENOTCONN;
-
-	if (err == -EINVAL && from)
-		count(&from->port->stats.tx_invalid);
-	else if (err) /* -ENOBUFS: this is where a sender is to be held back for a while */
-		count(&to->port->stats.rx_dropped);
+	/* Several may wait: the tick comes back as long as anybody does. */
+	if (!atomic_exchange(&sw->tick_armed, true))
+		loop_timer_arm(&sw->tick, delay_ns < 1000000 ? delay_ns : 1000000);
 }
 
-static void to_uplink(struct netswitch *sw, struct member *from, const struct frame *f)
+static void on_tick(struct loop_timer *t)
 {
-	struct iovec iov[FRAME_MAX_IOV + 2];
-	ssize_t n;
+	struct netswitch *sw = container_of(t, struct netswitch, tick);
+	uint64_t now = switch_now_ns(), next = UINT64_MAX;
 
-	if (sw->uplink.fd < 0)
-		return;
-	iov[0] = (struct iovec){ (void *)&f->hdr, sizeof(f->hdr) };
-	iov[1] = (struct iovec){ (void *)f->head, f->head_len };
-	memcpy(iov + 2, f->iov, f->iovcnt * sizeof(*iov));
-	do {
-		n = writev(sw->uplink.fd, iov, (int)f->iovcnt + 2);
-	} while (n < 0 && errno == EINTR);
-	if (n >= 0) {
-		count(&sw->stats.uplink_tx);
-		return;
+	atomic_store(&sw->tick_armed, false);
+	pthread_rwlock_rdlock(&sw->lock);
+	for (unsigned n = 0; n < sw->nr_slots; n++) {
+		struct member *m = sw->members[n];
+		uint64_t until = m ? atomic_load(&m->waits_until) : 0;
+
+		if (!until)
+			continue;
+		if (until <= now) {
+			m->port->ops->tx_resume(m->port);
+			continue; /* it looks at the clock itself, and says so if it waits on */
+		}
+		if (until - now < next)
+			next = until - now;
 	}
-	/* Waiting for an uplink that is full would hold up what goes to other guests. */
-	count(&sw->stats.uplink_tx_dropped);
-	count(&from->port->stats.tx_dropped);
-}
-
-/* -- Steering -- */
-
-static bool source_allowed(struct netswitch *sw, const struct member *from, const struct frame *f)
-{
-	const uint8_t *src = f->head + ETH_ADDR_BYTES;
-	uint64_t mac = mac_value(src);
-
-	if (from && mac == from->mac)
-		return true;
-	if (!mac_is_group(src) && !find_mac(sw, mac))
-		return true;
-	count(&sw->stats.spoofed);
-	log_limited(&sw->spoof_log, LOG_WARN, sw->name,
-		    "dropped a frame from %s that claims to be from %02x:%02x:%02x:%02x:%02x:%02x",
-		    from ? from->port->name : "the uplink", src[0], src[1], src[2], src[3], src[4],
-		    src[5]);
-	return false;
-}
-
-/* Brings one frame to whom it is for. Inside of a batch. `from`: NULL for the uplink. */
-static void steer(struct netswitch *sw, struct delivery *d, struct member *from,
-		  const struct frame *f)
-{
-	struct member *to;
-
-	if (f->head_len < FRAME_MIN_BYTES)
-		return;
-	if (!source_allowed(sw, from, f)) {
-		if (from)
-			count(&from->port->stats.tx_dropped);
-		return;
-	}
-	if (mac_is_group(f->head)) {
-		for (unsigned n = 0; n < sw->nr_members; n++)
-			if (sw->members[n] != from && sw->members[n]->started)
-				to_member(d, from, sw->members[n], f);
-		if (from)
-			to_uplink(sw, from, f);
-		return;
-	}
-	to = find_mac(sw, mac_value(f->head));
-	if (to && to != from)
-		to_member(d, from, to, f);
-	else if (from && !to && sw->uplink.fd >= 0)
-		to_uplink(sw, from, f);
-	else if (from)
-		count(&from->port->stats.tx_dropped); /* to itself, or to nobody */
+	pthread_rwlock_unlock(&sw->lock);
+	if (next != UINT64_MAX)
+		switch_arm_tick(sw, next);
 }
 
 /* -- The carrier of a member -- */
@@ -213,11 +101,13 @@ static int sw_send(struct carrier *c, const struct frame *f)
 	if (!m->in_batch) {
 		pthread_rwlock_rdlock(&m->sw->lock);
 		m->in_batch = true;
+		m->batch_ns = switch_now_ns();
+		if (atomic_load(&m->binding) == BINDING_DIRECT)
+			drain_refresh(m, m->batch_ns);
 	}
 	if (m->started)
-		steer(m->sw, &m->delivery, m, f);
-	else
-		count(&m->port->stats.tx_dropped);
+		return steer_from_member(m, f);
+	switch_count(&m->port->stats.tx_dropped, 1);
 	return 0;
 }
 
@@ -225,48 +115,141 @@ static void sw_send_end(struct carrier *c)
 {
 	struct member *m = member_of(c);
 
-	if (!m->in_batch)
-		return;
+	if (!m->in_batch) {
+		if (atomic_load(&m->command) == COMMAND_NONE)
+			return;
+		/* An order, and no frame that it could be carried out with. */
+		pthread_rwlock_rdlock(&m->sw->lock);
+		m->in_batch = true;
+		if (m->started)
+			steer_command(m);
+	}
 	delivery_end(&m->delivery);
+	if (m->uplink)
+		m->uplink->ops->send_end(m->uplink);
 	m->in_batch = false;
 	pthread_rwlock_unlock(&m->sw->lock);
 }
 
 static void sw_rx_ready(struct carrier *c)
 {
-	/* Nobody waits: what finds no buffers is dropped. */
+	struct member *m = member_of(c);
+	struct netswitch *sw = m->sw;
+
+	atomic_store(&m->stuck, false);
+	if (atomic_exchange(&m->awaited, false)) {
+		pthread_rwlock_rdlock(&sw->lock);
+		for (unsigned n = 0; n < sw->nr_slots; n++) {
+			struct member *from = sw->members[n];
+
+			if (from && atomic_load(&from->waits_for) == (int)m->slot)
+				from->port->ops->tx_resume(from->port);
+		}
+		pthread_rwlock_unlock(&sw->lock);
+	}
+	if (m->uplink)
+		m->uplink->ops->rx_ready(m->uplink);
 }
 
-static void set_started(struct carrier *c, bool started)
+/* The binding that an element begins with. */
+static void bind_first(struct member *m)
 {
-	struct member *m = member_of(c);
+	const struct netswitch *sw = m->sw;
+
+	if (!m->uplink || sw->p.rules.mode == XTALK_OFF)
+		return;
+	if (m->ordered != COMMAND_AUTO) {
+		/* An order outlives the guest's driver. */
+		steer_bind(m, (enum binding)m->ordered, WHY_COMMAND);
+		return;
+	}
+	if (m->has_peer || sw->p.rules.mode == XTALK_STATIC) {
+		atomic_store(&m->pinned, true);
+		steer_bind(m, BINDING_DIRECT, m->has_peer ? WHY_PEER : WHY_STATIC);
+	}
+}
+
+/* Nobody has a lane to it from now on; who waits for one, or for its buffers, looks again. Under
+ * the write lock. */
+static void close_lanes_to(struct netswitch *sw, const struct member *to)
+{
+	for (unsigned n = 0; n < sw->nr_slots; n++) {
+		struct member *from = sw->members[n];
+
+		if (!from)
+			continue;
+		if (from->opening == (int)to->slot)
+			steer_abandon(from);
+		else if (atomic_load(&from->waits_for) != (int)to->slot &&
+			 from->lane[to->slot] == LANE_CLOSED)
+			continue;
+		from->lane[to->slot] = LANE_CLOSED;
+		from->port->ops->tx_resume(from->port);
+	}
+}
+
+static void set_started(struct member *m, bool started)
+{
+	struct netswitch *sw = m->sw;
 
 	/* Waits for every batch that is on its way to this member. */
-	pthread_rwlock_wrlock(&m->sw->lock);
-	m->started = started;
-	pthread_rwlock_unlock(&m->sw->lock);
+	pthread_rwlock_wrlock(&sw->lock);
+	if (m->started != started) {
+		m->started = started;
+		/* Its lanes, and those of others to it, begin anew: what its physical device still
+		 * holds must come first. */
+		close_lanes_to(sw, m);
+		steer_abandon(m);
+		memset(m->lane, LANE_CLOSED, sizeof(m->lane));
+		memset(m->retry_ns, 0, sizeof(m->retry_ns));
+		memset(m->failures, 0, sizeof(m->failures));
+		m->again = false;
+		m->uplink_ns = 0;
+		atomic_store(&m->waits_for, -1);
+		atomic_store(&m->waits_until, 0);
+		atomic_store(&m->stuck, false);
+		if (started)
+			bind_first(m);
+		else if (m->uplink)
+			steer_bind(m, BINDING_UPLINK, WHY_RESET);
+	}
+	pthread_rwlock_unlock(&sw->lock);
 }
 
 static int sw_start(struct carrier *c)
 {
-	set_started(c, true);
-	return 0;
+	struct member *m = member_of(c);
+	int err = m->uplink ? m->uplink->ops->start(m->uplink) : 0;
+
+	if (!err)
+		set_started(m, true);
+	return err;
 }
 
 static void sw_stop(struct carrier *c)
 {
+	struct member *m = member_of(c);
+
 	sw_send_end(c);
-	set_started(c, false);
+	set_started(m, false);
+	if (m->uplink)
+		m->uplink->ops->stop(m->uplink);
 }
 
 static void sw_set_rx_features(struct carrier *c, uint64_t features)
 {
-	/* Each delivery looks at port->rx_features. */
+	struct member *m = member_of(c);
+
+	/* Each delivery looks at port->rx_features; a physical device has to be told. */
+	if (m->uplink)
+		m->uplink->ops->set_rx_features(m->uplink, features);
 }
 
 static bool sw_link_up(struct carrier *c)
 {
-	return true;
+	struct member *m = member_of(c);
+
+	return !m->uplink || m->uplink->ops->link_up(m->uplink);
 }
 
 static const struct carrier_ops sw_ops = {
@@ -279,95 +262,7 @@ static const struct carrier_ops sw_ops = {
 	.link_up = sw_link_up,
 };
 
-/* -- The uplink's thread -- */
-
-/* Reads one frame. 1; 0: there is none; -errno. */
-static int uplink_read(struct uplink *u)
-{
-	struct frame *f = &u->frame;
-	struct iovec iov[2] = { { &f->hdr, sizeof(f->hdr) }, { u->buf, sizeof(u->buf) } };
-	ssize_t n;
-
-	do {
-		n = readv(u->fd, iov, 2);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EAGAIN ? 0 : -errno;
-	if (n == 0)
-		return -EIO;
-	f->len = n > VNET_HDR_BYTES ? (uint32_t)n - VNET_HDR_BYTES : 0;
-	if (f->len > FRAME_MAX_BYTES)
-		f->len = 0;
-	f->head_len = f->len < FRAME_HEAD_BYTES ? f->len : FRAME_HEAD_BYTES;
-	memcpy(f->head, u->buf, f->head_len);
-	f->iov[0] = (struct iovec){ u->buf + f->head_len, f->len - f->head_len };
-	f->iovcnt = 1;
-	return 1;
-}
-
-static void uplink_lost(struct netswitch *sw, int err)
-{
-	/* Its error condition would be reported for ever. */
-	loop_del(&sw->uplink.loop, &sw->uplink.h);
-	atomic_store(&sw->uplink.gone, true);
-	log_error(sw->name, "the uplink is gone (%s): the net goes on without it", strerror(err));
-}
-
-static void uplink_event(struct loop_fd *h, uint32_t events)
-{
-	struct uplink *u = container_of(h, struct uplink, h);
-	struct netswitch *sw = container_of(u, struct netswitch, uplink);
-	int rc = 0;
-
-	pthread_rwlock_rdlock(&sw->lock);
-	for (unsigned n = 0; n < UPLINK_BATCH_FRAMES; n++) {
-		rc = uplink_read(u);
-		if (rc <= 0)
-			break;
-		count(&sw->stats.uplink_rx);
-		steer(sw, &u->delivery, NULL, &u->frame);
-	}
-	delivery_end(&u->delivery);
-	pthread_rwlock_unlock(&sw->lock);
-	if (rc < 0 || (rc == 0 && events & (EPOLLERR | EPOLLHUP)))
-		uplink_lost(sw, rc < 0 ? -rc : EIO);
-}
-
-static int uplink_init(struct netswitch *sw, int fd)
-{
-	struct uplink *u = &sw->uplink;
-	int err;
-
-	u->fd = fd;
-	if (fd < 0)
-		return 0;
-	err = loop_init(&u->loop, sw->name);
-	if (err)
-		return err;
-	u->h.fd = fd;
-	u->h.fn = uplink_event;
-	err = loop_add(&u->loop, &u->h, EPOLLIN);
-	if (!err)
-		err = loop_start(&u->loop);
-	if (err) {
-		loop_del(&u->loop, &u->h);
-		loop_fini(&u->loop);
-	}
-	return err;
-}
-
-static void uplink_fini(struct netswitch *sw)
-{
-	struct uplink *u = &sw->uplink;
-
-	if (u->fd < 0)
-		return;
-	loop_stop(&u->loop);
-	loop_del(&u->loop, &u->h);
-	loop_fini(&u->loop);
-}
-
-/* -- Life -- */
+/* -- Life of the switch -- */
 
 static int lock_init(pthread_rwlock_t *lock)
 {
@@ -382,26 +277,69 @@ static int lock_init(pthread_rwlock_t *lock)
 	return -err;
 }
 
-int netswitch_create(struct netswitch **out, const char *name, int uplink_fd)
+static bool rules_ok(const struct xtalk_rules *r)
 {
-	struct netswitch *sw = calloc(1, sizeof(*sw));
+	return r->threshold >= 1 && r->threshold <= r->window && r->window <= XTALK_WINDOW_MAX &&
+	       r->share_percent >= 1 && r->share_percent <= 100;
+}
+
+struct tick_init {
+	struct netswitch *sw;
+	int err;
+};
+
+static void tick_init(void *arg)
+{
+	struct tick_init *t = arg;
+
+	t->err = loop_timer_init(remapper_loop(t->sw->p.remapper), &t->sw->tick, on_tick);
+}
+
+static void tick_fini(void *arg)
+{
+	struct netswitch *sw = arg;
+
+	loop_timer_fini(remapper_loop(sw->p.remapper), &sw->tick);
+}
+
+int netswitch_create(struct netswitch **out, const struct netswitch_params *params)
+{
+	struct netswitch *sw;
+	struct tick_init t;
+	struct timespec ts;
 	int err;
 
+	if (!rules_ok(&params->rules) || !params->remapper ||
+	    (params->own_uplinks && params->uplink_fd >= 0))
+		return -EINVAL;
+	sw = calloc(1, sizeof(*sw));
 	if (!sw)
 		return -ENOMEM;
-	sw->name = name;
+	sw->p = *params;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	atomic_store(&sw->cookie_seed, (uint32_t)ts.tv_nsec);
+	pthread_mutex_init(&sw->drain_lock, NULL);
 	err = lock_init(&sw->lock);
 	if (err)
 		goto out_free;
-	err = uplink_init(sw, uplink_fd);
+	t = (struct tick_init){ .sw = sw };
+	loop_call(remapper_loop(params->remapper), tick_init, &t);
+	err = t.err;
 	if (err)
 		goto out_lock;
+	if (params->uplink_fd >= 0)
+		err = shared_uplink_create(&sw->shared, sw, params->uplink_fd);
+	if (err)
+		goto out_tick;
 	*out = sw;
 	return 0;
 
+out_tick:
+	loop_call(remapper_loop(params->remapper), tick_fini, sw);
 out_lock:
 	pthread_rwlock_destroy(&sw->lock);
 out_free:
+	pthread_mutex_destroy(&sw->drain_lock);
 	free(sw);
 	return err;
 }
@@ -410,9 +348,16 @@ void netswitch_destroy(struct netswitch *sw)
 {
 	if (!sw)
 		return;
-	uplink_fini(sw);
+	shared_uplink_destroy(sw->shared);
+	loop_call(remapper_loop(sw->p.remapper), tick_fini, sw);
 	pthread_rwlock_destroy(&sw->lock);
+	pthread_mutex_destroy(&sw->drain_lock);
 	free(sw);
+}
+
+const char *netswitch_name(const struct netswitch *sw)
+{
+	return sw->p.name;
 }
 
 const struct netswitch_stats *netswitch_stats(const struct netswitch *sw)
@@ -420,32 +365,55 @@ const struct netswitch_stats *netswitch_stats(const struct netswitch *sw)
 	return &sw->stats;
 }
 
+/* -- Membership -- */
+
+/* Under the write lock. */
 static int attach(struct netswitch *sw, struct member *m)
 {
-	if (sw->nr_members == NETSWITCH_MAX_PORTS)
-		return -ENOSPC;
-	if (find_mac(sw, m->mac))
+	unsigned slot = 0;
+
+	if (switch_find(sw, m->mac))
 		return -EEXIST;
-	sw->members[sw->nr_members++] = m;
+	while (slot < NETSWITCH_MAX_PORTS && sw->members[slot])
+		slot++;
+	if (slot == NETSWITCH_MAX_PORTS)
+		return -ENOSPC;
+	m->slot = slot;
+	pthread_mutex_lock(&sw->drain_lock);
+	sw->members[slot] = m;
+	pthread_mutex_unlock(&sw->drain_lock);
+	if (slot == sw->nr_slots)
+		sw->nr_slots++;
 	index_macs(sw);
 	return 0;
 }
 
-int netswitch_attach(struct netswitch *sw, struct port *port, struct carrier **out)
+int netswitch_attach(struct netswitch *sw, const struct netswitch_port *np, struct carrier **out)
 {
 	struct member *m;
 	int err;
 
-	if (mac_is_group(port->mac))
+	if (mac_is_group(np->port->mac) || !np->uplink == sw->p.own_uplinks)
 		return -EINVAL;
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
 	m->carrier.ops = &sw_ops;
-	m->carrier.port = port;
+	m->carrier.port = np->port;
+	m->filter.swallow = drain_filter;
 	m->sw = sw;
-	m->port = port;
-	m->mac = mac_value(port->mac);
+	m->port = np->port;
+	m->uplink = np->uplink;
+	m->mac = mac_value(np->port->mac);
+	m->promiscuous = np->promiscuous;
+	m->has_peer = np->peer_mac;
+	atomic_store(&m->binding, m->uplink ? BINDING_UPLINK : BINDING_DIRECT);
+	m->opening = -1;
+	m->ordered = COMMAND_AUTO;
+	atomic_store(&m->waits_for, -1);
+	atomic_store(&m->command, COMMAND_NONE);
+	atomic_store(&m->pinned, !m->uplink);
+	detector_init(&m->detector, &sw->p.rules);
 
 	pthread_rwlock_wrlock(&sw->lock);
 	err = attach(sw, m);
@@ -454,23 +422,94 @@ int netswitch_attach(struct netswitch *sw, struct port *port, struct carrier **o
 		free(m);
 		return err;
 	}
+	if (m->uplink) {
+		m->uplink->port = m->port;
+		m->uplink->filter = &m->filter;
+	}
 	*out = &m->carrier;
 	return 0;
 }
 
+/* Under sw->lock. */
+static struct member *find_port(struct netswitch *sw, const struct port *port)
+{
+	for (unsigned n = 0; n < sw->nr_slots; n++) {
+		if (sw->members[n] && sw->members[n]->port == port)
+			return sw->members[n];
+	}
+	return NULL;
+}
+
 void netswitch_detach(struct netswitch *sw, struct port *port)
 {
-	struct member *m = NULL;
+	struct member *m;
 
 	pthread_rwlock_wrlock(&sw->lock);
-	for (unsigned n = 0; n < sw->nr_members; n++) {
-		if (sw->members[n]->port != port)
-			continue;
-		m = sw->members[n];
-		sw->members[n] = sw->members[--sw->nr_members];
+	m = find_port(sw, port);
+	if (m) {
+		pthread_mutex_lock(&sw->drain_lock);
+		sw->members[m->slot] = NULL;
+		pthread_mutex_unlock(&sw->drain_lock);
+		close_lanes_to(sw, m);
 		index_macs(sw);
-		break;
+		if (m->uplink)
+			m->uplink->filter = NULL;
 	}
 	pthread_rwlock_unlock(&sw->lock);
 	free(m);
+}
+
+/* -- Looking in, and orders -- */
+
+int netswitch_port_state(struct netswitch *sw, const struct port *port,
+			 struct netswitch_port_state *out)
+{
+	struct member *m;
+	int rc = 0;
+
+	memset(out, 0, sizeof(*out));
+	/* For writing: the lanes belong to the sender's batches. */
+	pthread_rwlock_wrlock(&sw->lock);
+	m = find_port(sw, port);
+	if (!m) {
+		rc = -ENOENT;
+		goto out;
+	}
+	out->binding = (enum binding)atomic_load(&m->binding);
+	out->pinned = atomic_load(&m->pinned);
+	out->swaps = atomic_load(&m->swaps);
+	out->drain_timeouts = atomic_load(&m->drain_timeouts);
+	for (unsigned n = 0; n < sw->nr_slots; n++) {
+		const struct member *to = sw->members[n];
+
+		if (!to || to == m || (m->uplink && m->lane[n] != LANE_OPEN) || !to->started)
+			continue;
+		if (out->nr_open_lanes < ARRAY_SIZE(out->open_lanes))
+			snprintf(out->open_lanes[out->nr_open_lanes], sizeof(out->open_lanes[0]),
+				 "%s", to->port->name);
+		out->nr_open_lanes++;
+	}
+out:
+	pthread_rwlock_unlock(&sw->lock);
+	return rc;
+}
+
+int netswitch_command(struct netswitch *sw, const struct port *port, bool pin, enum binding b)
+{
+	struct member *m;
+	int rc = 0;
+
+	if (!sw->p.own_uplinks || sw->p.rules.mode == XTALK_OFF ||
+	    (pin && b != BINDING_UPLINK && b != BINDING_DIRECT))
+		return -ENOTSUP;
+	pthread_rwlock_rdlock(&sw->lock);
+	m = find_port(sw, port);
+	if (m) {
+		atomic_store(&m->command, pin ? (int)b : COMMAND_AUTO);
+		port->ops->tx_resume(m->port);
+	} else {
+		rc = -ENOENT;
+	}
+	pthread_rwlock_unlock(&sw->lock);
+	return rc;
 }

@@ -13,6 +13,7 @@
 
 #include "tests/unit/mock_net.h"
 #include "xtalk/netswitch.h"
+#include "xtalk/remapper.h"
 
 #define NICS	   4
 #define BROAD	   0xff /* as an id: the broadcast address */
@@ -21,25 +22,45 @@
 
 static struct mock_nic nic[NICS];
 static struct netswitch *sw;
+static struct remapper *remapper;
 static int uplink[2];
 static struct mock_frame got;
 static uint8_t frame[FRAME_MAX_BYTES + 64];
 static const struct virtio_net_hdr_v1 plain;
 
+static bool promiscuous; /* the first NIC */
+
+static int attach(struct port *p, struct carrier **c)
+{
+	struct netswitch_port np = { .port = p, .promiscuous = promiscuous && p == nic[0].port };
+
+	return netswitch_attach(sw, &np, c);
+}
+
 static void plug(unsigned i)
 {
 	struct carrier *c;
 
-	ck_assert_int_eq(netswitch_attach(sw, nic[i].port, &c), 0);
+	ck_assert_int_eq(attach(nic[i].port, &c), 0);
 	virtio_net_set_carrier(nic[i].net, c);
 }
 
 static void setup_switch(bool with_uplink)
 {
 	static const char *const names[NICS] = { "a.eth0", "b.eth0", "c.eth0", "d.eth0" };
+	struct netswitch_params params = {
+		.name = "lan0",
+		.rules = { .mode = XTALK_DYNAMIC,
+			   .threshold = 8,
+			   .share_percent = 75,
+			   .window = 32 },
+	};
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, uplink), 0);
-	ck_assert_int_eq(netswitch_create(&sw, "lan0", with_uplink ? uplink[0] : -1), 0);
+	ck_assert_int_eq(remapper_create(&remapper), 0);
+	params.remapper = remapper;
+	params.uplink_fd = with_uplink ? uplink[0] : -1;
+	ck_assert_int_eq(netswitch_create(&sw, &params), 0);
 	for (unsigned i = 0; i < NICS; i++) {
 		mock_nic_init(&nic[i], names[i], (uint8_t)(i + 1));
 		plug(i);
@@ -48,6 +69,12 @@ static void setup_switch(bool with_uplink)
 
 static void setup(void)
 {
+	setup_switch(true);
+}
+
+static void setup_promiscuous(void)
+{
+	promiscuous = true;
 	setup_switch(true);
 }
 
@@ -65,6 +92,7 @@ static void teardown(void)
 		mock_nic_fini(&nic[i]);
 	}
 	netswitch_destroy(sw);
+	remapper_destroy(remapper);
 	close(uplink[0]);
 	close(uplink[1]);
 }
@@ -237,16 +265,46 @@ START_TEST(spoofed_sources)
 	uplink_silent();
 	ck_assert_uint_eq(netswitch_stats(sw)->spoofed, 3);
 	ck_assert_uint_eq(nic[0].port->stats.tx_dropped, 3);
-	/* An address that is nobody's: the guest may be a bridge. */
+	/* An address that is nobody's: unless the guest may be a bridge. */
 	fill(60, 2, 77, 1);
 	send_frame(0, &plain, 60);
-	expect_frame(1, 60);
+	if (promiscuous)
+		expect_frame(1, 60);
+	expect_silence();
+	ck_assert_uint_eq(netswitch_stats(sw)->spoofed, promiscuous ? 3 : 4);
+	ck_assert_uint_eq(nic[0].port->stats.tx_spoofed, promiscuous ? 3 : 4);
+	fill(60, 99, 77, 1);
+	send_frame(0, &plain, 60);
+	if (promiscuous)
+		uplink_expect(60);
+	uplink_silent();
 	/* A member's frame that comes back through the uplink. */
 	fill(60, 2, 1, 1);
 	uplink_give(&plain, 60);
 	uplink_wait(1);
 	expect_silence();
-	ck_assert_uint_eq(netswitch_stats(sw)->spoofed, 4);
+	ck_assert_uint_eq(netswitch_stats(sw)->spoofed, promiscuous ? 4 : 6);
+}
+END_TEST
+
+/* Whoever shares a device is bound to the others for good. */
+START_TEST(bindings)
+{
+	struct netswitch_port_state st;
+	struct port stranger = *nic[0].port;
+
+	start(0, MOCK_NET_ALL, 0, 0);
+	start(1, MOCK_NET_ALL, 0, 0);
+	ck_assert_int_eq(netswitch_port_state(sw, nic[0].port, &st), 0);
+	ck_assert_int_eq(st.binding, BINDING_DIRECT);
+	ck_assert(st.pinned);
+	ck_assert_uint_eq(st.nr_open_lanes, 1);
+	ck_assert_str_eq(st.open_lanes[0], "b.eth0");
+	ck_assert_str_eq(st.open_lanes[1], "");
+	ck_assert_uint_eq(st.swaps, 0);
+	ck_assert_int_eq(netswitch_port_state(sw, &stranger, &st), -ENOENT);
+	ck_assert_int_eq(netswitch_command(sw, nic[0].port, true, BINDING_UPLINK), -ENOTSUP);
+	ck_assert_str_eq(netswitch_name(sw), "lan0");
 }
 END_TEST
 
@@ -545,10 +603,10 @@ START_TEST(attach_errors)
 	struct carrier *c;
 	struct port p = *nic[0].port;
 
-	ck_assert_int_eq(netswitch_attach(sw, nic[0].port, &c), -EEXIST);
-	ck_assert_int_eq(netswitch_attach(sw, &p, &c), -EEXIST);
+	ck_assert_int_eq(attach(nic[0].port, &c), -EEXIST);
+	ck_assert_int_eq(attach(&p, &c), -EEXIST);
 	p.mac[0] |= 1;
-	ck_assert_int_eq(netswitch_attach(sw, &p, &c), -EINVAL);
+	ck_assert_int_eq(attach(&p, &c), -EINVAL);
 	netswitch_detach(sw, &p); /* no member: nothing happens */
 	netswitch_detach(sw, nic[0].port);
 	plug(0);
@@ -566,10 +624,10 @@ START_TEST(many_members)
 		p[i].mac[0] = 2;
 		p[i].mac[4] = (uint8_t)(i >> 4);
 		p[i].mac[5] = (uint8_t)(i << 4);
-		ck_assert_int_eq(netswitch_attach(sw, &p[i], &c), 0);
+		ck_assert_int_eq(attach(&p[i], &c), 0);
 	}
 	p[NETSWITCH_MAX_PORTS - 1].mac[1] = 1;
-	ck_assert_int_eq(netswitch_attach(sw, &p[NETSWITCH_MAX_PORTS - 1], &c), -ENOSPC);
+	ck_assert_int_eq(attach(&p[NETSWITCH_MAX_PORTS - 1], &c), -ENOSPC);
 	start_all(MOCK_NET_ALL);
 	fill(60, 2, 1, 1);
 	send_frame(0, &plain, 60);
@@ -704,7 +762,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("netswitch");
-	TCase *tc = tcase_create("switch"), *alone = tcase_create("alone");
+	TCase *tc = tcase_create("switch"), *alone = tcase_create("alone"),
+	      *prom = tcase_create("promiscuous");
 	SRunner *sr;
 	int failed;
 
@@ -715,6 +774,7 @@ int main(void)
 	tcase_add_test(tc, unknown_goes_up);
 	tcase_add_test(tc, to_itself);
 	tcase_add_test(tc, spoofed_sources);
+	tcase_add_test(tc, bindings);
 	tcase_add_test(tc, from_uplink);
 	tcase_add_test(tc, short_frames_from_uplink);
 	tcase_add_test(tc, uplink_lost);
@@ -736,6 +796,9 @@ int main(void)
 	tcase_add_checked_fixture(alone, setup_alone, teardown);
 	tcase_add_test(alone, no_uplink);
 	suite_add_tcase(s, alone);
+	tcase_add_checked_fixture(prom, setup_promiscuous, teardown);
+	tcase_add_test(prom, spoofed_sources);
+	suite_add_tcase(s, prom);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);

@@ -25,11 +25,13 @@
 #include "tests/unit/mock_net.h"
 #include "vmm/tap.h"
 #include "xtalk/netswitch.h"
+#include "xtalk/remapper.h"
 #include "xtalk/offload.h"
 
 static struct mock_nic nic;
 static struct tap *tap;
-static struct netswitch *sw; /* in some tests the NIC is on a switch whose uplink is the TAP */
+static struct netswitch *sw;
+static struct remapper *remapper; /* in some tests the NIC is on a switch whose uplink is the TAP */
 static int tapfd, pkt, ctl;
 static struct mock_frame got;
 static uint8_t frame[FRAME_MAX_BYTES + 64];
@@ -109,6 +111,7 @@ static void teardown(void)
 	if (sw) {
 		netswitch_detach(sw, nic.port);
 		netswitch_destroy(sw);
+		remapper_destroy(remapper);
 	}
 	tap_destroy(tap);
 	mock_nic_fini(&nic);
@@ -127,11 +130,20 @@ static void start(uint64_t features, unsigned bufs, uint32_t bytes)
 
 static void use_switch(void)
 {
+	struct netswitch_params params = {
+		.name = "lan0",
+		.rules = { .mode = XTALK_OFF, .threshold = 8, .share_percent = 75, .window = 32 },
+	};
+	struct netswitch_port np = { 0 };
 	struct carrier *c;
 
 	ck_assert_int_eq(tap_set_offload(tapfd, VNET_RX_OFFLOADS), 0);
-	ck_assert_int_eq(netswitch_create(&sw, "lan0", tapfd), 0);
-	ck_assert_int_eq(netswitch_attach(sw, nic.port, &c), 0);
+	ck_assert_int_eq(remapper_create(&remapper), 0);
+	params.remapper = remapper;
+	params.uplink_fd = tapfd;
+	ck_assert_int_eq(netswitch_create(&sw, &params), 0);
+	np.port = nic.port;
+	ck_assert_int_eq(netswitch_attach(sw, &np, &c), 0);
 	virtio_net_set_carrier(nic.net, c);
 }
 
