@@ -91,8 +91,8 @@ xvmm_start() {
 
 # Waits for the end of what xvmm_start started; its status in $rc.
 xvmm_wait() {
-	local i
-	for ((i = 0; i < TIMEOUT * 10; i++)); do
+	local end=$((SECONDS + TIMEOUT))
+	while [ $SECONDS -lt $end ]; do
 		kill -0 "$pid" 2>/dev/null || break
 		sleep 0.1
 	done
@@ -131,8 +131,8 @@ want_success() { # VM…
 
 # Waits until FILE has at least COUNT (default 1) lines like REGEX.
 wait_for() { # FILE REGEX [COUNT]
-	local i n
-	for ((i = 0; i < TIMEOUT * 10; i++)); do
+	local n end=$((SECONDS + TIMEOUT))
+	while [ $SECONDS -lt $end ]; do
 		n=$(tr -d '\r\000' <"$1" 2>/dev/null | grep -Ec -- "$2")
 		[ "${n:-0}" -ge "${3:-1}" ] && return
 		if [ -n "${pid:-}" ] && ! kill -0 "$pid" 2>/dev/null; then
