@@ -369,16 +369,33 @@ const struct netswitch_stats *netswitch_stats(const struct netswitch *sw)
 
 /* -- Membership -- */
 
+/* A free slot: the one that this address had, or else one that nobody had, because markers of who
+ * had a slot may still be on their way; or else any. */
+static unsigned free_slot(const struct netswitch *sw, uint64_t mac)
+{
+	unsigned fresh = NETSWITCH_MAX_PORTS, any = NETSWITCH_MAX_PORTS;
+
+	for (unsigned n = NETSWITCH_MAX_PORTS; n--;) {
+		if (sw->members[n])
+			continue;
+		if (sw->drains[n] && sw->drains[n]->mac == mac)
+			return n;
+		if (!sw->drains[n])
+			fresh = n;
+		any = n;
+	}
+	return fresh < NETSWITCH_MAX_PORTS ? fresh : any;
+}
+
 /* Under the write lock. */
 static int attach(struct netswitch *sw, struct member *m)
 {
 	struct drain *drain;
-	unsigned slot = 0;
+	unsigned slot;
 
 	if (switch_find(sw, m->mac))
 		return -EEXIST;
-	while (slot < NETSWITCH_MAX_PORTS && sw->members[slot])
-		slot++;
+	slot = free_slot(sw, m->mac);
 	if (slot == NETSWITCH_MAX_PORTS)
 		return -ENOSPC;
 	drain = sw->drains[slot] ? sw->drains[slot] : calloc(1, sizeof(*drain));
@@ -391,8 +408,8 @@ static int attach(struct netswitch *sw, struct member *m)
 	sw->drains[slot] = drain;
 	sw->members[slot] = m;
 	pthread_mutex_unlock(&sw->drain_lock);
-	if (slot == sw->nr_slots)
-		sw->nr_slots++;
+	if (slot >= sw->nr_slots)
+		sw->nr_slots = slot + 1;
 	index_macs(sw);
 	return 0;
 }
