@@ -136,7 +136,6 @@ static void sw_rx_ready(struct carrier *c)
 	struct member *m = member_of(c);
 	struct netswitch *sw = m->sw;
 
-	atomic_store(&m->stuck, false);
 	if (atomic_exchange(&m->awaited, false)) {
 		pthread_rwlock_rdlock(&sw->lock);
 		for (unsigned n = 0; n < sw->nr_slots; n++) {

@@ -104,7 +104,7 @@ struct member {
 
 	/* As a receiver. */
 	_Atomic bool awaited; /* somebody waits for its buffers */
-	_Atomic bool stuck;   /* it held somebody back for too long: drop until it gives buffers */
+	_Atomic bool stuck;   /* it held somebody back for too long: drop until it takes a frame */
 };
 
 #define COMMAND_NONE -1
