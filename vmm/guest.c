@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -38,11 +39,45 @@ static void on_event(void *arg, enum machine_event ev, int status)
 	loop_post(g->main_loop, &g->event_work);
 }
 
+/* What the NIC counted in machines that are gone; NULL: it is another guest's. */
+static struct nic_counters *past_of(struct guest *g, unsigned nic)
+{
+	const struct lab_config *cfg = g->params.cfg;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < nic; i++)
+		n += cfg->nic[i].guest == g->params.guest;
+	return cfg->nic[nic].guest == g->params.guest ? &g->past_nics[n] : NULL;
+}
+
+static int alloc_past(struct guest *g)
+{
+	const struct lab_config *cfg = g->params.cfg;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < cfg->nr_nics; i++)
+		n += cfg->nic[i].guest == g->params.guest;
+	g->past_nics = calloc(n + 1, sizeof(*g->past_nics));
+	return g->past_nics ? 0 : -ENOMEM;
+}
+
+static void keep_counters(struct guest *g)
+{
+	for (unsigned i = 0; i < g->params.cfg->nr_nics; i++) {
+		struct nic_counters *past = past_of(g, i);
+		struct nic_info info;
+
+		if (past && !machine_nic_info(g->machine, i, &info))
+			nic_counters_add(past, &info.counters);
+	}
+}
+
 static void drop_machine(struct guest *g)
 {
 	if (!g->machine)
 		return;
 	machine_stop(g->machine);
+	keep_counters(g);
 	machine_destroy(g->machine);
 	g->machine = NULL;
 	pthread_mutex_lock(&g->lock);
@@ -63,6 +98,7 @@ static void restart(struct guest *g)
 	bool quick = now_ns() - g->started_ns < QUICK_NS;
 
 	drop_machine(g);
+	g->restarts++;
 	g->quick_restarts = quick ? g->quick_restarts + 1 : 0;
 	if (g->quick_restarts > QUICK_MAX) {
 		g->state = GUEST_RESTARTING;
@@ -149,7 +185,7 @@ static void on_event_work(struct loop_work *w)
 int guest_init(struct guest *g, const struct machine_params *params, struct console_terminal *term,
 	       struct loop *main_loop, void (*ended)(void *arg), void *arg)
 {
-	const char *what = "I/O thread";
+	const char *what = "counters";
 	int rc;
 
 	memset(g, 0, sizeof(*g));
@@ -160,6 +196,10 @@ int guest_init(struct guest *g, const struct machine_params *params, struct cons
 	g->ended = ended;
 	g->ended_arg = arg;
 	pthread_mutex_init(&g->lock, NULL);
+	rc = alloc_past(g);
+	if (rc)
+		goto out_lock;
+	what = "I/O thread";
 	snprintf(g->io_name, sizeof(g->io_name), "%.12s/io", g->cfg->name);
 	rc = loop_init(&g->io, g->io_name);
 	if (rc)
@@ -192,6 +232,7 @@ out_timer:
 out_loop:
 	loop_fini(&g->io);
 out_lock:
+	free(g->past_nics);
 	pthread_mutex_destroy(&g->lock);
 	log_error(g->cfg->name, "%s: %s", what, strerror(-rc));
 	return rc;
@@ -205,6 +246,7 @@ void guest_fini(struct guest *g)
 	console_close(g->console);
 	loop_timer_fini(g->main_loop, &g->restart_timer);
 	loop_fini(&g->io);
+	free(g->past_nics);
 	pthread_mutex_destroy(&g->lock);
 }
 
@@ -253,4 +295,21 @@ void guest_kill(struct guest *g, const char *why)
 	log_info(g->cfg->name, "%s", why);
 	g->exit_status = EXIT_GUEST_CRASHED;
 	end(g);
+}
+
+void guest_nic_info(struct guest *g, unsigned nic, struct nic_info *out)
+{
+	struct nic_counters *past = past_of(g, nic);
+
+	if (!past || !g->machine || machine_nic_info(g->machine, nic, out))
+		memset(out, 0, sizeof(*out));
+	if (past)
+		nic_counters_add(&out->counters, past);
+}
+
+int guest_nic_swap(struct guest *g, unsigned nic, bool pin, enum binding b)
+{
+	if (!g->machine || g->state != GUEST_RUNNING)
+		return -ENODEV;
+	return machine_nic_swap(g->machine, nic, pin, b);
 }

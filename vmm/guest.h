@@ -33,6 +33,8 @@ struct guest {
 	struct loop_timer
 		restart_timer; /* a guest that reboots at once, again and again, has to wait */
 	unsigned quick_restarts;
+	unsigned restarts;		/* in all */
+	struct nic_counters *past_nics; /* of earlier machines: for each NIC, as in cfg */
 	uint64_t started_ns;
 	int exit_status; /* what it adds to the exit status of xvmm; see docs/exit-status in README
 			  */
@@ -60,5 +62,11 @@ int guest_start(struct guest *g);
 void guest_shutdown(struct guest *g);
 /* Ends it now; ended() is called. why: for the log line. */
 void guest_kill(struct guest *g, const char *why);
+
+/* A NIC of this guest, by its index in cfg. Its counters go on over reboots. */
+void guest_nic_info(struct guest *g, unsigned nic, struct nic_info *out);
+/* -ENODEV: there is no machine now; -ENOTSUP: it is on no switch; those of netswitch_command(). A
+ * new machine starts as vm.ini says. */
+int guest_nic_swap(struct guest *g, unsigned nic, bool pin, enum binding b);
 
 #endif
