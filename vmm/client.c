@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -58,7 +57,7 @@ static int connect_lab(const char *lab)
 	int rc;
 
 	if (lab && strchr(lab, '/')) {
-		rc = lab_socket_connect(lab);
+		rc = lab_socket_connect(lab, CLIENT_TIMEOUT_S);
 		if (rc < 0)
 			log_error(NULL, "%s: %s", lab,
 				  rc == -ECONNREFUSED ? "no lab listens there" : strerror(-rc));
@@ -80,7 +79,7 @@ static int connect_lab(const char *lab)
 		return no_such_lab(lab, &labs);
 	snprintf(path, sizeof(path), "%s/%s" LAB_SOCKET_SUFFIX, dir.path, lab);
 	rundir_close(&dir);
-	rc = lab_socket_connect(path);
+	rc = lab_socket_connect(path, CLIENT_TIMEOUT_S);
 	if (rc == -ENOENT || rc == -ECONNREFUSED)
 		return no_such_lab(lab, &labs);
 	if (rc < 0)
@@ -111,14 +110,6 @@ static int send_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
-static void set_timeout(int fd, unsigned seconds)
-{
-	struct timeval tv = { .tv_sec = seconds };
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-}
-
 static void session_end(struct session *s)
 {
 	if (s->in)
@@ -126,16 +117,26 @@ static void session_end(struct session *s)
 	free(s->line);
 }
 
+/* Takes the reference. NULL: it holds text that is no UTF-8, or there is no memory. */
+static char *request_line(json_t *request)
+{
+	char *text = request ? json_dumps(request, JSON_COMPACT) : NULL, *line = NULL;
+
+	json_decref(request);
+	if (text && asprintf(&line, "%s\n", text) < 0)
+		line = NULL;
+	free(text);
+	return line;
+}
+
 /* Connects and sends the request (takes its reference). Errors: a line on standard error. */
 static int session_begin(struct session *s, const char *lab, json_t *request)
 {
-	char *line = request ? json_dumps(request, JSON_COMPACT) : NULL;
+	char *line = request_line(request);
 	int fd, rc = -ENOMEM;
 
 	memset(s, 0, sizeof(*s));
-	json_decref(request);
 	if (!line) {
-		/* Text that is no UTF-8 can name nothing of a lab, either. */
 		log_error(NULL, "not a request that can be sent");
 		return -EINVAL;
 	}
@@ -144,14 +145,11 @@ static int session_begin(struct session *s, const char *lab, json_t *request)
 		free(line);
 		return fd;
 	}
-	set_timeout(fd, CLIENT_TIMEOUT_S);
 	s->in = fdopen(fd, "r");
 	if (!s->in)
 		close(fd);
 	else
 		rc = send_all(fd, line, strlen(line));
-	if (!rc)
-		rc = send_all(fd, "\n", 1);
 	free(line);
 	if (rc) {
 		log_error(NULL, "the lab cannot be asked: %s", strerror(-rc));
@@ -210,17 +208,26 @@ static json_t *session_one(struct session *s)
 
 /* -- Commands -- */
 
-static int print_json(const json_t *j, FILE *out)
+/* Shows one object. Errors: who would have read it is gone, or the disk is full. */
+static int show(const json_t *j, bool json, void (*fn)(const json_t *j, FILE *out), FILE *out)
 {
-	json_dumpf(j, out, JSON_COMPACT);
-	putc('\n', out);
-	return fflush(out) ? -errno : 0;
+	if (json) {
+		json_dumpf(j, out, JSON_COMPACT);
+		putc('\n', out);
+	} else {
+		fn(j, out);
+	}
+	if (!fflush(out) && !ferror(out))
+		return 0;
+	log_error(NULL, "output: %s", strerror(errno));
+	return -EIO;
 }
 
 int client_stat(const char *lab, bool json, FILE *out)
 {
 	struct session s;
 	json_t *stat;
+	int rc;
 
 	if (session_begin(&s, lab, json_pack("{s:s}", "cmd", "stat")))
 		return 1;
@@ -228,42 +235,32 @@ int client_stat(const char *lab, bool json, FILE *out)
 	session_end(&s);
 	if (!stat)
 		return 1;
-	if (json)
-		print_json(stat, out);
-	else
-		client_show_stat(stat, out);
+	rc = show(stat, json, client_show_stat, out);
 	json_decref(stat);
-	return 0;
+	return rc ? 1 : 0;
 }
 
 int client_events(const char *lab, bool follow, bool json, FILE *out)
 {
 	struct session s;
-	bool complete = follow;
+	bool complete = false;
 	json_t *event;
 	int rc;
 
 	if (session_begin(&s, lab, json_pack("{s:s, s:b}", "cmd", "events", "follow", follow)))
 		return 1;
 	if (follow)
-		set_timeout(fileno(s.in), 0);
-	while ((event = session_next(&s, &rc))) {
-		complete = complete || json_object_get(event, "ok");
-		if (json_object_get(event, "ok")) {
-			json_decref(event);
-			break;
-		}
-		if (json)
-			rc = print_json(event, out);
-		else
-			client_show_event(event, out);
+		lab_socket_set_timeout(fileno(s.in), 0);
+	while (!complete && (event = session_next(&s, &rc))) {
+		complete = json_object_get(event, "ok");
+		if (!complete)
+			rc = show(event, json, client_show_event, out);
 		json_decref(event);
-		/* Who read them has gone. */
-		if (rc || fflush(out))
+		if (rc)
 			break;
 	}
 	session_end(&s);
-	if (!rc && !complete) {
+	if (!rc && !complete && !follow) {
 		log_error(NULL, "the lab has ended");
 		rc = -EPIPE;
 	}

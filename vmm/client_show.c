@@ -62,12 +62,13 @@ static void add_cell(struct table *t, const char *fmt, ...)
 static void print_cell(const struct table *t, unsigned col, const char *s, int width, FILE *out)
 {
 	const char *gap = col ? "  " : "";
+	bool last = col == t->cols - 1;
 
 	if (t->head[col][0] != '<')
 		fprintf(out, "%s%*s", gap, width, s);
-	else if (col == t->cols - 1)
-		fprintf(out, "%s%s", gap, s); /* no blanks at the end of a line */
-	else
+	else if (last && *s) /* no blanks at the end of a line */
+		fprintf(out, "%s%s", gap, s);
+	else if (!last)
 		fprintf(out, "%s%-*s", gap, width, s);
 }
 
@@ -319,5 +320,7 @@ void client_show_event(const json_t *ev, FILE *out)
 	if (num(ev, "window"))
 		fprintf(out, "; %" PRIu64 " of %" PRIu64 " frames in %" PRIu64 " us",
 			num(ev, "frames"), num(ev, "window"), num(ev, "detect_us"));
-	fprintf(out, "; swapped in %" PRIu64 " us\n", num(ev, "swap_us"));
+	if (num(ev, "swap_us"))
+		fprintf(out, "; swapped in %" PRIu64 " us", num(ev, "swap_us"));
+	putc('\n', out);
 }

@@ -94,6 +94,8 @@ static const char *state_name(enum guest_state s)
 		return "built";
 	case GUEST_RUNNING:
 		return "running";
+	case GUEST_STOPPING:
+		return "stopping";
 	case GUEST_RESTARTING:
 		return "restarting";
 	case GUEST_ENDED:

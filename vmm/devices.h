@@ -1,6 +1,6 @@
 /*
  * The virtio devices of one machine, as vm.ini asks for them, on the transport that it asks for.
- * Main thread only.
+ * The thread that has the machine (machine.h).
  */
 #ifndef VMM_DEVICES_H
 #define VMM_DEVICES_H

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -82,7 +83,15 @@ static int each_socket(const struct rundir *d,
 	return 0;
 }
 
-int lab_socket_connect(const char *path)
+void lab_socket_set_timeout(int fd, unsigned timeout_s)
+{
+	struct timeval tv = { .tv_sec = timeout_s };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+}
+
+int lab_socket_connect(const char *path, unsigned timeout_s)
 {
 	struct sockaddr_un sa;
 	int rc = address(&sa, "", path), fd;
@@ -92,6 +101,7 @@ int lab_socket_connect(const char *path)
 	fd = open_socket(0);
 	if (fd < 0)
 		return fd;
+	lab_socket_set_timeout(fd, timeout_s);
 	while (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
 		rc = -errno;
 		if (rc == -EINTR)

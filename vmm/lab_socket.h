@@ -29,8 +29,10 @@ int lab_socket_listen(struct lab_socket *s, const struct rundir *dir, const char
 /* Closes and removes it, unless somebody else's has taken its place. Idempotent. */
 void lab_socket_close(struct lab_socket *s);
 
-/* A connected, blocking socket, or -errno: -ENOENT, -ECONNREFUSED: no such lab is running. */
-int lab_socket_connect(const char *path);
+/* A connected, blocking socket, on which nothing takes longer than timeout_s (0: no limit), or
+ * -errno: -ENOENT, -ECONNREFUSED: no such lab is running; -EAGAIN: it does not answer. */
+int lab_socket_connect(const char *path, unsigned timeout_s);
+void lab_socket_set_timeout(int fd, unsigned timeout_s);
 /* Calls fn for each lab that listens. Returns how many there are, or -errno. */
 int lab_socket_each(const struct rundir *d, void (*fn)(void *arg, const char *lab), void *arg);
 

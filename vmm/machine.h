@@ -5,7 +5,8 @@
  *
  *   machine_create ─▶ machine_start ─▶ … event … ─▶ machine_stop ─▶ machine_destroy
  *
- * Main thread only, but for the event callback.
+ * One thread at a time, but for the event callback: the main thread, then the one that takes it
+ * down.
  */
 #ifndef VMM_MACHINE_H
 #define VMM_MACHINE_H

@@ -1,5 +1,5 @@
 /*
- * Snapshot of a NIC: see nic_info.h. Main thread.
+ * Snapshot of a NIC: see nic_info.h.
  */
 #include "vmm/nic_info.h"
 

@@ -2,7 +2,7 @@
  * What can be said of a NIC of a running lab: counters, and where its frames go now. A snapshot,
  * for who asks from outside.
  *
- * Main thread; what it reads are atomics of the NIC, or under the switch's own lock.
+ * Whoever has the NIC's machine (guest.h); what it reads are atomics, or under the switch's lock.
  */
 #ifndef VMM_NIC_INFO_H
 #define VMM_NIC_INFO_H

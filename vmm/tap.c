@@ -237,8 +237,8 @@ static void tap_commit(struct tap *t, size_t len)
 	struct port *p = t->carrier.port;
 
 	p->ops->rx_commit(p, &t->held_hdr, len);
-	atomic_fetch_add_explicit(&p->stats.path[PATH_UPLINK].rx_frames, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&p->stats.path[PATH_UPLINK].rx_bytes, len, memory_order_relaxed);
+	stat_add(&p->stats.path[PATH_UPLINK].rx_frames, 1);
+	stat_add(&p->stats.path[PATH_UPLINK].rx_bytes, len);
 }
 
 /* The frame that waits in hold. False: it still has to. */
