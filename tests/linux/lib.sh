@@ -85,61 +85,20 @@ interfaces() { ls /sys/class/net; }
 
 # -- Guests that do as they are told: role=agent, with the line "virtio-console = pty" --
 
-declare -A AGENT=() ASKED=()
+. "$TOP/guests/linux/agents.sh"
+
 # agents GUEST…: after xvmm_start; waits until they listen.
 agents() {
-	local g n fd pts
+	local g
 	for g in "$@"; do
 		await "$g" up_s
-		pts=$(sed -n "s|^.*$g: console: pty \\(/dev/pts/[0-9]*\\)$|\\1|p" "$T/xvmm.log" | tail -n 1)
-		[ -c "$pts" ] || fail "$g has no pty"
-		exec {fd}<>"$pts"
-		stty -F "$pts" raw -echo
-		AGENT[$g]=$fd ASKED[$g]=0
-		for ((n = 0; n < 20; n++)); do
-			tell "$g" true
-			if answer "$g" 1; then break; fi
-		done
-		[ $n -lt 20 ] || fail "$g does not listen"
+		agent_open "$g" "$T/xvmm.log" || fail "$g does not listen"
 	done
 }
-# tell GUEST COMMAND: begins.
-tell() {
-	ASKED[$1]=$((ASKED[$1] + 1))
-	echo "${ASKED[$1]} $2" >&"${AGENT[$1]}"
-}
-# answer GUEST [SECONDS]: waits for the end of it. What it printed is in ANSWER; its status comes
-# back, 124 if there was no answer.
-answer() {
-	local line until=$((SECONDS + ${2:-60}))
-	ANSWER=
-	while [ $SECONDS -le $until ]; do
-		IFS= read -r -t 1 line <&"${AGENT[$1]}" || continue
-		case $line in
-		"DONE ${ASKED[$1]} "*) return "${line##* }" ;;
-		"DONE "*) ANSWER= ;; # of an earlier one
-		*) ANSWER+=$line$'\n' ;;
-		esac
-	done
-	return 124
-}
-# ask GUEST COMMAND [SECONDS]: both.
-ask() {
-	tell "$1" "$2"
-	answer "$1" "${3:-60}"
-}
-# must GUEST COMMAND [SECONDS]: and it has to succeed.
+# must GUEST COMMAND [SECONDS]: as ask, and it has to succeed.
 must() {
 	ask "$@" || fail "$1: $2: status $?: $ANSWER"
 }
-dismiss() {
-	local g
-	for g in "$@"; do
-		echo "0 bye" >&"${AGENT[$g]}"
-	done
-}
-# answered KEY: from ANSWER.
-answered() { sed -n "s/^$1=//p" <<<"$ANSWER"; }
 
 # Number of log lines that say that NIC was swapped to BINDING [because of WHY].
 swaps() { grep -cE "$1: [a-z]+ to $2 \\(${3:-}" "$T/xvmm.log" || :; }
