@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -38,9 +39,61 @@ static void on_event(void *arg, enum machine_event ev, int status)
 	loop_post(g->main_loop, &g->event_work);
 }
 
+static struct guest_nic *find_nic(struct guest *g, unsigned nic)
+{
+	for (unsigned i = 0; i < g->nr_nics; i++) {
+		if (g->nics[i].index == nic)
+			return &g->nics[i];
+	}
+	return NULL;
+}
+
+static int init_nics(struct guest *g)
+{
+	const struct lab_config *cfg = g->params.cfg;
+
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < cfg->nr_nics; i++)
+		n += cfg->nic[i].guest == g->params.guest;
+	g->nics = calloc(n + 1, sizeof(*g->nics));
+	if (!g->nics)
+		return -ENOMEM;
+	for (unsigned i = 0; i < cfg->nr_nics; i++) {
+		if (cfg->nic[i].guest == g->params.guest)
+			g->nics[g->nr_nics++].index = i;
+	}
+	return 0;
+}
+
+/* Who has the machine: once before it is stopped, so that counters never seem to go back, and once
+ * after that, when they are final. */
+static void note_counters(struct guest *g)
+{
+	struct nic_info info;
+
+	for (unsigned i = 0; i < g->nr_nics; i++) {
+		if (machine_nic_info(g->machine, g->nics[i].index, &info))
+			continue;
+		pthread_mutex_lock(&g->lock);
+		g->nics[i].closing = info.counters;
+		pthread_mutex_unlock(&g->lock);
+	}
+}
+
+/* The machine is gone. */
+static void keep_counters(struct guest *g)
+{
+	for (unsigned i = 0; i < g->nr_nics; i++) {
+		nic_counters_add(&g->nics[i].past, &g->nics[i].closing);
+		memset(&g->nics[i].closing, 0, sizeof(g->nics[i].closing));
+	}
+}
+
 static void free_machine(struct guest *g)
 {
 	machine_stop(g->machine);
+	note_counters(g);
 	machine_destroy(g->machine);
 	g->machine = NULL;
 }
@@ -63,6 +116,7 @@ static void join_teardown(struct guest *g)
 
 static void stop(struct guest *g, bool again)
 {
+	note_counters(g);
 	g->state = GUEST_STOPPING;
 	g->again = again;
 	g->has_teardown = !pthread_create(&g->teardown, NULL, teardown_main, g);
@@ -79,6 +133,7 @@ static void has_ended(struct guest *g)
 
 static void build_and_start(struct guest *g)
 {
+	g->restarts++;
 	if (guest_build(g)) {
 		g->exit_status = EXIT_HOST_FAULT;
 		has_ended(g);
@@ -92,6 +147,7 @@ static void on_down_work(struct loop_work *w)
 	struct guest *g = container_of(w, struct guest, down_work);
 
 	join_teardown(g);
+	keep_counters(g);
 	/* Nothing of the old machine runs any more. */
 	pthread_mutex_lock(&g->lock);
 	g->event_pending = false;
@@ -192,7 +248,7 @@ static void on_event_work(struct loop_work *w)
 int guest_init(struct guest *g, const struct machine_params *params, struct console_terminal *term,
 	       struct loop *main_loop, void (*ended)(void *arg), void *arg)
 {
-	const char *what = "I/O thread";
+	const char *what = "counters";
 	int rc;
 
 	memset(g, 0, sizeof(*g));
@@ -204,6 +260,10 @@ int guest_init(struct guest *g, const struct machine_params *params, struct cons
 	g->ended = ended;
 	g->ended_arg = arg;
 	pthread_mutex_init(&g->lock, NULL);
+	rc = init_nics(g);
+	if (rc)
+		goto out_lock;
+	what = "I/O thread";
 	snprintf(g->io_name, sizeof(g->io_name), "%.12s/io", g->cfg->name);
 	rc = loop_init(&g->io, g->io_name);
 	if (rc)
@@ -236,6 +296,7 @@ out_timer:
 out_loop:
 	loop_fini(&g->io);
 out_lock:
+	free(g->nics);
 	pthread_mutex_destroy(&g->lock);
 	log_error(g->cfg->name, "%s: %s", what, strerror(-rc));
 	return rc;
@@ -251,6 +312,7 @@ void guest_fini(struct guest *g)
 	console_close(g->console);
 	loop_timer_fini(g->main_loop, &g->restart_timer);
 	loop_fini(&g->io);
+	free(g->nics);
 	pthread_mutex_destroy(&g->lock);
 }
 
@@ -305,4 +367,24 @@ void guest_kill(struct guest *g, const char *why)
 	} else if (g->state == GUEST_RESTARTING) {
 		has_ended(g);
 	}
+}
+
+void guest_nic_info(struct guest *g, unsigned nic, struct nic_info *out)
+{
+	bool has_machine = g->state == GUEST_BUILT || g->state == GUEST_RUNNING;
+	struct guest_nic *n = find_nic(g, nic);
+
+	if (!n || !has_machine || machine_nic_info(g->machine, nic, out))
+		memset(out, 0, sizeof(*out));
+	if (!n)
+		return;
+	nic_counters_add(&out->counters, &n->past);
+	pthread_mutex_lock(&g->lock);
+	nic_counters_add(&out->counters, &n->closing);
+	pthread_mutex_unlock(&g->lock);
+}
+
+int guest_nic_swap(struct guest *g, unsigned nic, bool pin, enum binding b)
+{
+	return g->state == GUEST_RUNNING ? machine_nic_swap(g->machine, nic, pin, b) : -ENODEV;
 }

@@ -32,6 +32,13 @@ enum guest_state {
 	GUEST_ENDED,
 };
 
+/* What one of its NICs has counted. */
+struct guest_nic {
+	unsigned index;		     /* in cfg */
+	struct nic_counters past;    /* in machines that are gone */
+	struct nic_counters closing; /* GUEST_STOPPING: in the one that goes; guarded by the lock */
+};
+
 struct guest {
 	const struct guest_config *cfg;
 	struct machine_params params;
@@ -50,13 +57,16 @@ struct guest {
 	struct loop_timer
 		restart_timer; /* a guest that reboots at once, again and again, has to wait */
 	unsigned quick_restarts;
+	unsigned restarts; /* in all */
+	struct guest_nic *nics;
+	unsigned nr_nics;
 	uint64_t started_ns;
 	int exit_status; /* what it adds to the exit status of xvmm; see docs/exit-status in README
 			  */
 	void (*ended)(void *arg);
 	void *ended_arg;
 
-	pthread_mutex_t lock; /* guards the event */
+	pthread_mutex_t lock; /* guards the event, and nics[].closing */
 	bool event_pending;
 	enum machine_event event;
 	int event_status;
@@ -80,5 +90,11 @@ void guest_start(struct guest *g);
 void guest_shutdown(struct guest *g);
 /* Ends it now; ended() is called soon. why: for the log line. */
 void guest_kill(struct guest *g, const char *why);
+
+/* A NIC of this guest, by its index in cfg. Its counters go on over reboots. */
+void guest_nic_info(struct guest *g, unsigned nic, struct nic_info *out);
+/* -ENODEV: there is no machine now; -ENOTSUP: it is on no switch; those of netswitch_command(). A
+ * new machine starts as vm.ini says. */
+int guest_nic_swap(struct guest *g, unsigned nic, bool pin, enum binding b);
 
 #endif

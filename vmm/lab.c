@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/vnet.h"
+#include "vmm/control.h"
 #include "vmm/guest.h"
 #include "vmm/hostnet.h"
 #include "vmm/tap.h"
@@ -41,6 +42,8 @@ struct lab {
 	struct remapper *remapper;
 	struct guest *guest;
 	unsigned nr_guests; /* initialised */
+	struct lab_view view;
+	struct control *control;
 };
 
 /* For the handler of fatal signals only: whose terminal to restore before the process dies. */
@@ -379,12 +382,22 @@ int lab_run(const struct lab_config *cfg)
 
 	status = build(&lab);
 	if (status == LAB_OK) {
+		lab.view = (struct lab_view){
+			.cfg = cfg,
+			.guest = lab.guest,
+			.sw = lab.sw,
+			.remapper = lab.remapper,
+			.ops = &lab_view_ops,
+		};
+		/* Without it the lab runs just as well, and a warning was logged. */
+		control_create(&lab.control, &lab.loop, &lab.view);
 		for (unsigned i = 0; i < lab.nr_guests; i++)
 			guest_start(&lab.guest[i]);
 		loop_run(&lab.loop);
 		status = exit_status(&lab);
 	}
 
+	control_destroy(lab.control);
 	for (unsigned i = 0; i < lab.nr_guests; i++)
 		guest_fini(&lab.guest[i]);
 	free(lab.guest);

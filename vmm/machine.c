@@ -306,6 +306,16 @@ void machine_power_button(struct machine *m)
 	arch_devices_power_button(m->arch_devices);
 }
 
+int machine_nic_info(struct machine *m, unsigned nic, struct nic_info *out)
+{
+	return devices_nic_info(m->devices, nic, out);
+}
+
+int machine_nic_swap(struct machine *m, unsigned nic, bool pin, enum binding b)
+{
+	return devices_nic_swap(m->devices, nic, pin, b);
+}
+
 const char *machine_protocol(const struct machine *m)
 {
 	return m->entry.protocol;
