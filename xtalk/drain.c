@@ -81,7 +81,7 @@ static void retire(struct drain *d)
 
 int drain_begin(struct member *m, const struct member *to, uint64_t now_ns)
 {
-	struct drain *d = &m->drain;
+	struct drain *d = m->drain;
 	uint32_t cookie = new_cookie(m);
 	int rc;
 
@@ -105,7 +105,7 @@ int drain_begin(struct member *m, const struct member *to, uint64_t now_ns)
 
 int drain_poll(struct member *m, uint64_t now_ns)
 {
-	struct drain *d = &m->drain;
+	struct drain *d = m->drain;
 	int rc = 0;
 
 	pthread_mutex_lock(&m->sw->drain_lock);
@@ -126,7 +126,7 @@ int drain_poll(struct member *m, uint64_t now_ns)
 void drain_cancel(struct member *m)
 {
 	pthread_mutex_lock(&m->sw->drain_lock);
-	retire(&m->drain);
+	retire(m->drain);
 	pthread_mutex_unlock(&m->sw->drain_lock);
 	atomic_store(&m->waits_until, 0);
 }
@@ -149,6 +149,7 @@ bool drain_filter(struct frame_filter *filter, const uint8_t *head, uint32_t hea
 	struct member *to = container_of(filter, struct member, filter);
 	struct netswitch *sw = to->sw;
 	struct member *from;
+	struct drain *d;
 	uint32_t cookie;
 	bool ours = false;
 
@@ -161,12 +162,11 @@ bool drain_filter(struct frame_filter *filter, const uint8_t *head, uint32_t hea
 	pthread_mutex_lock(&sw->drain_lock);
 	/* Members change under sw->lock *and* drain_lock, so one of them suffices to read. */
 	from = sw->members[cookie & 0xff];
-	if (from && !memcmp(head + 6, from->port->mac, ETH_ADDR_BYTES) &&
-	    knows(&from->drain, cookie)) {
+	d = sw->drains[cookie & 0xff];
+	if (d && mac_value(head + 6) == d->mac && knows(d, cookie)) {
 		ours = true;
-		if (cookie == from->drain.cookie && !from->drain.done &&
-		    from->drain.slot == to->slot) {
-			from->drain.done = true;
+		if (from && cookie == d->cookie && !d->done && d->slot == to->slot) {
+			d->done = true;
 			from->port->ops->tx_resume(from->port);
 		}
 	}
@@ -185,7 +185,7 @@ void drain_refresh(struct member *m, uint64_t now_ns)
 	m->uplink_ns = now_ns;
 	cookie = new_cookie(m);
 	pthread_mutex_lock(&m->sw->drain_lock);
-	remember(&m->drain, cookie);
+	remember(m->drain, cookie);
 	pthread_mutex_unlock(&m->sw->drain_lock);
 	/* A full uplink is being heard from anyway. */
 	if (!send_marker(m, m->port->mac, cookie))

@@ -136,7 +136,6 @@ static void sw_rx_ready(struct carrier *c)
 	struct member *m = member_of(c);
 	struct netswitch *sw = m->sw;
 
-	atomic_store(&m->stuck, false);
 	if (atomic_exchange(&m->awaited, false)) {
 		pthread_rwlock_rdlock(&sw->lock);
 		for (unsigned n = 0; n < sw->nr_slots; n++) {
@@ -350,6 +349,8 @@ void netswitch_destroy(struct netswitch *sw)
 		return;
 	shared_uplink_destroy(sw->shared);
 	loop_call(remapper_loop(sw->p.remapper), tick_fini, sw);
+	for (unsigned n = 0; n < NETSWITCH_MAX_PORTS; n++)
+		free(sw->drains[n]);
 	pthread_rwlock_destroy(&sw->lock);
 	pthread_mutex_destroy(&sw->drain_lock);
 	free(sw);
@@ -367,23 +368,47 @@ const struct netswitch_stats *netswitch_stats(const struct netswitch *sw)
 
 /* -- Membership -- */
 
+/* A free slot: the one that this address had, or else one that nobody had, because markers of who
+ * had a slot may still be on their way; or else any. */
+static unsigned free_slot(const struct netswitch *sw, uint64_t mac)
+{
+	unsigned fresh = NETSWITCH_MAX_PORTS, any = NETSWITCH_MAX_PORTS;
+
+	for (unsigned n = NETSWITCH_MAX_PORTS; n--;) {
+		if (sw->members[n])
+			continue;
+		if (sw->drains[n] && sw->drains[n]->mac == mac)
+			return n;
+		if (!sw->drains[n])
+			fresh = n;
+		any = n;
+	}
+	return fresh < NETSWITCH_MAX_PORTS ? fresh : any;
+}
+
 /* Under the write lock. */
 static int attach(struct netswitch *sw, struct member *m)
 {
-	unsigned slot = 0;
+	struct drain *drain;
+	unsigned slot;
 
 	if (switch_find(sw, m->mac))
 		return -EEXIST;
-	while (slot < NETSWITCH_MAX_PORTS && sw->members[slot])
-		slot++;
+	slot = free_slot(sw, m->mac);
 	if (slot == NETSWITCH_MAX_PORTS)
 		return -ENOSPC;
+	drain = sw->drains[slot] ? sw->drains[slot] : calloc(1, sizeof(*drain));
+	if (!drain)
+		return -ENOMEM;
 	m->slot = slot;
+	m->drain = drain;
 	pthread_mutex_lock(&sw->drain_lock);
+	drain->mac = m->mac;
+	sw->drains[slot] = drain;
 	sw->members[slot] = m;
 	pthread_mutex_unlock(&sw->drain_lock);
-	if (slot == sw->nr_slots)
-		sw->nr_slots++;
+	if (slot >= sw->nr_slots)
+		sw->nr_slots = slot + 1;
 	index_macs(sw);
 	return 0;
 }
@@ -447,6 +472,7 @@ void netswitch_detach(struct netswitch *sw, struct port *port)
 	pthread_rwlock_wrlock(&sw->lock);
 	m = find_port(sw, port);
 	if (m) {
+		drain_cancel(m);
 		pthread_mutex_lock(&sw->drain_lock);
 		sw->members[m->slot] = NULL;
 		pthread_mutex_unlock(&sw->drain_lock);

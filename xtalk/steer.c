@@ -155,7 +155,7 @@ static int hold_for(struct member *m, struct member *to)
 			atomic_store(&to->awaited, true);
 			return -EAGAIN;
 		}
-		/* From now on nobody waits for it, until it gives buffers again. */
+		/* From now on nobody waits for it, until it has taken a frame again. */
 		atomic_store(&to->stuck, true);
 		atomic_store(&m->waits_for, -1);
 		atomic_store(&m->waits_until, 0);
@@ -196,6 +196,9 @@ static int to_member(struct member *m, struct member *to, const struct frame *f)
 	}
 	if (!err) {
 		note_path(m, to, PATH_DIRECT, f->len);
+		/* Buffers count, not a doorbell: a guest that only rings must not hold anybody. */
+		if (atomic_load_explicit(&to->stuck, memory_order_relaxed))
+			atomic_store(&to->stuck, false);
 		return 0;
 	}
 	if (err == -EINVAL)

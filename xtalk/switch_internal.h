@@ -47,6 +47,8 @@ _Static_assert(NETSWITCH_MAX_PORTS == 256, "a marker names its sender's slot in 
  */
 enum lane_state { LANE_CLOSED, LANE_DRAINING, LANE_OPEN };
 
+/* What is known of the markers that a slot's member has sent. It outlives the member: they may
+ * still be on their way. */
 struct drain {
 	/* guarded by sw->drain_lock */
 	uint32_t cookie; /* awaited; 0: none */
@@ -56,6 +58,7 @@ struct drain {
 	unsigned next_old;
 	bool done;
 	unsigned slot; /* whose lane drains */
+	uint64_t mac;  /* of the slot's last member */
 };
 
 struct member {
@@ -82,8 +85,8 @@ struct member {
 	uint64_t retry_ns[NETSWITCH_MAX_PORTS]; /* no drain of that lane before */
 	uint8_t failures[NETSWITCH_MAX_PORTS];	/* drains of that lane in a row that came to nothing
 						 */
-	struct drain drain;
-	struct xtalk_event swap; /* under way, if swap_pending */
+	struct drain *drain;			/* of its slot */
+	struct xtalk_event swap;		/* under way, if swap_pending */
 	bool swap_pending;
 	uint64_t swap_began_ns;
 	uint64_t batch_ns;  /* time at the batch's first frame */
@@ -101,7 +104,7 @@ struct member {
 
 	/* As a receiver. */
 	_Atomic bool awaited; /* somebody waits for its buffers */
-	_Atomic bool stuck;   /* it held somebody back for too long: drop until it gives buffers */
+	_Atomic bool stuck;   /* it held somebody back for too long: drop until it takes a frame */
 };
 
 #define COMMAND_NONE -1
@@ -120,6 +123,7 @@ struct netswitch {
 	unsigned nr_slots;			     /* highest slot in use, plus one */
 	struct member *members[NETSWITCH_MAX_PORTS]; /* by slot; NULL where free */
 	struct member *by_mac[MAC_SLOTS];	     /* open addressing; at most a quarter full */
+	struct drain *drains[NETSWITCH_MAX_PORTS];   /* by slot, from its first member on */
 	struct shared_uplink *shared;		     /* NULL: none */
 	struct netswitch_stats stats;
 	struct log_limit spoof_log;

@@ -170,9 +170,14 @@ void mock_bridge_init(struct mock_bridge *b)
 	}
 }
 
-void mock_bridge_fini(struct mock_bridge *b)
+void mock_bridge_clear(struct mock_bridge *b)
 {
 	for (unsigned i = 0; i < MOCK_BRIDGE_PORTS; i++)
 		for (struct mock_bridge_port *p = &b->port[i]; p->head != p->tail; p->head++)
 			free(p->queue[p->head % MOCK_BRIDGE_QUEUE].data);
+}
+
+void mock_bridge_fini(struct mock_bridge *b)
+{
+	mock_bridge_clear(b);
 }

@@ -45,6 +45,7 @@ struct mock_bridge {
 
 void mock_bridge_init(struct mock_bridge *b);
 void mock_bridge_fini(struct mock_bridge *b);
+void mock_bridge_clear(struct mock_bridge *b); /* forgets all that waits */
 unsigned mock_bridge_waiting(const struct mock_bridge *b, unsigned port);
 /* Port reads up to max frames; fewer if its NIC is not started or has no buffers. Returns how many
  * left the queue. */

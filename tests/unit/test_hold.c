@@ -114,6 +114,10 @@ static uint64_t dropped(unsigned i)
 	return nic[i].port->stats.rx_dropped;
 }
 
+static void nothing(void *arg)
+{
+}
+
 START_TEST(held_then_dropped)
 {
 	uint64_t t;
@@ -130,18 +134,23 @@ START_TEST(held_then_dropped)
 	completed(40);
 	t = now_us() - t;
 	ck_assert_uint_ge(t, 200000);
-	ck_assert_uint_lt(t, 2 * 200000);
 	for (unsigned n = 0; n < 20; n++)
 		expect_one(2, n);
 	ck_assert_uint_eq(dropped(1), 20);
 	ck_assert_uint_eq(nic[0].port->stats.tx_held, 1);
 	/* And so it stays, until B gives buffers. */
-	t = now_us();
 	add(2, 20);
 	mock_driver_kick(&nic[0].drv, 1);
 	completed(41);
-	ck_assert_uint_lt(now_us() - t, 100000);
 	ck_assert_uint_eq(dropped(1), 21);
+	/* A doorbell alone gives none: nobody waits again for who only rings. */
+	mock_driver_kick(&nic[1].drv, 0);
+	loop_call(&nic[1].loop, nothing, NULL);
+	add(2, 20);
+	mock_driver_kick(&nic[0].drv, 1);
+	completed(42);
+	ck_assert_uint_eq(dropped(1), 22);
+	ck_assert_uint_eq(nic[0].port->stats.tx_held, 1);
 	give(1, 1);
 	add(2, 21);
 	mock_driver_kick(&nic[0].drv, 1);
@@ -149,9 +158,9 @@ START_TEST(held_then_dropped)
 	/* Then it is waited for again. */
 	add(2, 22);
 	mock_driver_kick(&nic[0].drv, 1);
-	completed(43);
+	completed(44);
 	ck_assert_uint_eq(nic[0].port->stats.tx_held, 2);
-	ck_assert_uint_eq(dropped(1), 22);
+	ck_assert_uint_eq(dropped(1), 23);
 }
 END_TEST
 
