@@ -171,7 +171,7 @@ START_TEST(output)
 }
 END_TEST
 
-static size_t seen_by_fd;
+static size_t seen_by_kick, seen_by_fd;
 
 static void on_fd(struct loop_fd *h, uint32_t events)
 {
@@ -179,8 +179,11 @@ static void on_fd(struct loop_fd *h, uint32_t events)
 	loop_del(&loop, h);
 }
 
-static void add_fd(void *arg)
+/* On the loop, so that how busy the machine is does not count. */
+static void kick_and_add_fd(void *arg)
 {
+	mock_driver_kick(&drv, TX);
+	seen_by_kick = out_len();
 	ck_assert_int_eq(loop_add(&loop, arg, EPOLLIN), 0);
 }
 
@@ -199,11 +202,9 @@ START_TEST(huge_output_comes_in_turns)
 		segs[i] = (struct mock_seg){ buf, MIB(4), false };
 	mock_ring_add(&drv.ring[TX], segs, ARRAY_SIZE(segs));
 	seen_by_fd = MIB(64);
-	mock_driver_kick(&drv, TX);
-	loop_call(&loop, add_fd, &h);
+	loop_call(&loop, kick_and_add_fd, &h);
 	/* The kick has come back long before the end. */
-	ck_assert_uint_lt(out_len(), MIB(32));
-	ck_assert(!mock_ring_used(&drv.ring[TX], &id, &len));
+	ck_assert_uint_lt(seen_by_kick, MIB(32));
 	ck_assert(wait_out(MIB(64)));
 	usleep(20000);
 	ck_assert_uint_eq(out_len(), MIB(64));
