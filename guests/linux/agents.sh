@@ -10,10 +10,12 @@ agent_open() {
 	pts=$(sed -n "s|^.*$g: console: pty \\(/dev/pts/[0-9]*\\)\$|\\1|p" "$2" | tail -n 1)
 	[ -c "$pts" ] || return 1
 	stty -F "$pts" raw -echo
-	if [ -z "${AGENT[$g]:-}" ]; then
-		exec {fd}<>"$pts"
-		AGENT[$g]=$fd ASKED[$g]=0
+	exec {fd}<>"$pts"
+	if [ -n "${AGENT[$g]:-}" ]; then
+		exec {AGENT[$g]}>&- # of its life before
 	fi
+	AGENT[$g]=$fd
+	ASKED[$g]=${ASKED[$g]:-0}
 	for ((n = 0; n < 20; n++)); do
 		tell "$g" true
 		if answer "$g" 1; then return 0; fi

@@ -16,6 +16,7 @@ fail() {
 	for f in "$T"/*.con "$T"/xvmm.log; do
 		[ ! -s "$f" ] || { echo "--- ${f##*/}" && tail -n 30 "$f"; }
 	done
+	! kill -0 "${XPID:-0}" 2>/dev/null || "$XVMM" stat vm || :
 	exit 1
 }
 
