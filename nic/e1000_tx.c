@@ -211,7 +211,8 @@ static bool tx_build(struct e1000 *e)
 	};
 	unsigned n = 0;
 
-	if (tx->bytes < FRAME_MIN_BYTES || tx->bytes > FRAME_MAX_BYTES - E1000_TAG_BYTES ||
+	if (tx->bytes < FRAME_MIN_BYTES ||
+	    tx->bytes > FRAME_MAX_BYTES - (tag ? E1000_TAG_BYTES : 0) ||
 	    (!tx->tse && tx->bytes > E1000_TX_LONG))
 		return false;
 	/* The guest may change these bytes at any time: read once, decide on the copy. */

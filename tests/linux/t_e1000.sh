@@ -46,4 +46,4 @@ lab dynamic receiver sender
 expect virtio peer_says ok
 expect intel received_bytes 8388608
 echo "virtio to e1000, dynamic: $(result virtio send_cs) cs"
-logged 'bound to direct|direct'
+logged 'eth0: uplink to direct'
