@@ -125,7 +125,19 @@ struct path_stats {
 	_Atomic uint64_t tx_frames, tx_bytes, rx_frames, rx_bytes;
 };
 
-/* Counters of one NIC; any thread may read them. */
+/* Adds to a counter that one thread at a time writes (its owner, or who holds its lock) and any may
+ * read: no locked instruction, which would cost more than the rest of a small frame. */
+static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+/*
+ * Counters of one NIC; any thread may read them. tx_frames, tx_bytes and path[].tx_* are written by
+ * the NIC's loop, rx_frames, rx_bytes and path[].rx_* with the receive lock held, both by
+ * stat_add(); the rare ones by whoever comes along, with an atomic addition.
+ */
 struct port_stats {
 	_Atomic uint64_t tx_frames, tx_bytes, rx_frames, rx_bytes;
 	struct path_stats path[NR_PATHS]; /* delivered or handed on, by way */

@@ -23,7 +23,14 @@
 
 static void irq_update(struct e1000 *e)
 {
-	pci_intx_set(&e->fn, e->irq.cause & e->irq.mask);
+	bool level = e->irq.cause & e->irq.mask;
+
+	if (level == e->irq.level)
+		return;
+	e->irq.level = level;
+	if (level)
+		atomic_fetch_add_explicit(&e->stats.interrupts, 1, memory_order_relaxed);
+	pci_intx_set(&e->fn, level);
 }
 
 void e1000_raise(struct e1000 *e, uint32_t causes)
@@ -124,6 +131,7 @@ static uint32_t stat_read(struct e1000 *e, unsigned reg)
 
 void e1000_complain(struct e1000 *e, const char *what, const char *why)
 {
+	atomic_fetch_add_explicit(&e->stats.guest_faults, 1, memory_order_relaxed);
 	log_limited(&e->log, LOG_WARN, e->name, "%s stopped: %s", what, why);
 }
 
@@ -364,12 +372,14 @@ static void reg_write(struct e1000 *e, unsigned reg, uint32_t v)
 	}
 	switch (reg) {
 	case REG_TDT:
+		atomic_fetch_add_explicit(&e->stats.doorbells, 1, memory_order_relaxed);
 		/* The value is the message, so no ioeventfd can carry it: latch it and be gone. */
 		atomic_store(&e->tx.tail, v);
 		if (e1000_get(e, REG_TCTL) & TCTL_EN)
 			loop_post(e->loop, &e->tx_work);
 		break;
 	case REG_RDT:
+		atomic_fetch_add_explicit(&e->stats.doorbells, 1, memory_order_relaxed);
 		atomic_store(&e->rx.tail, v);
 		if (atomic_exchange(&e->rx.starved, false))
 			loop_post(e->loop, &e->rx_work);
@@ -594,6 +604,11 @@ int e1000_plug(struct e1000 *e, struct pci_host *pci)
 struct port *e1000_port(struct e1000 *e)
 {
 	return &e->port;
+}
+
+const struct e1000_stats *e1000_stats(const struct e1000 *e)
+{
+	return &e->stats;
 }
 
 struct loop *e1000_loop(struct e1000 *e)

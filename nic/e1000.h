@@ -15,6 +15,13 @@
 
 struct e1000;
 
+/* Any thread may read them. */
+struct e1000_stats {
+	_Atomic uint64_t interrupts; /* times that the line was raised */
+	_Atomic uint64_t doorbells;  /* writes to TDT and RDT */
+	_Atomic uint64_t guest_faults;
+};
+
 /* Errors: -ENOMEM, errno of pthread_mutex_init. */
 int e1000_create(struct e1000 **out, const char *name, const uint8_t mac[ETH_ADDR_BYTES],
 		 struct loop *loop, struct platform *plat);
@@ -24,6 +31,7 @@ struct port *e1000_port(struct e1000 *e);
 /* The launcher plugs the NIC into what carries its frames; before the device is live. */
 void e1000_set_carrier(struct e1000 *e, struct carrier *carrier);
 struct loop *e1000_loop(struct e1000 *e);
+const struct e1000_stats *e1000_stats(const struct e1000 *e);
 /* The device stops serving and its carrier is stopped. On its loop. */
 void e1000_stop(struct e1000 *e);
 void e1000_destroy(struct e1000 *e);

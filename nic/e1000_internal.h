@@ -30,6 +30,7 @@ struct e1000_irq {
 	pthread_mutex_t lock;
 	uint32_t cause; /* ICR */
 	uint32_t mask;	/* IMS */
+	bool level;
 };
 
 /* The microwire serial EEPROM behind EECD. */
@@ -102,6 +103,7 @@ struct e1000 {
 	struct loop *loop;
 	struct platform *plat;
 	struct log_limit log;
+	struct e1000_stats stats;
 	struct e1000_irq irq;
 	struct e1000_rx rx;
 	struct e1000_tx tx;

@@ -75,8 +75,8 @@ static int tx_send(struct virtio_net *net)
 	}
 	rc = c->ops->send(c, f);
 	if (rc != -EAGAIN) {
-		count(&net->port.stats.tx_frames, 1);
-		count(&net->port.stats.tx_bytes, f->len);
+		stat_add(&net->port.stats.tx_frames, 1);
+		stat_add(&net->port.stats.tx_bytes, f->len);
 	}
 	return rc;
 }

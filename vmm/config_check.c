@@ -128,6 +128,14 @@ static void link_peer(struct config_build *b, unsigned i, const struct config_en
 			e->value, lab->net[peer->net].name, lab->net[nic->net].name);
 		return;
 	}
+	if (nic->net != CONFIG_NONE && lab->net[nic->net].crosstalk == CROSSTALK_OFF) {
+		config_mistake(&b->report, e->line, title,
+			       "peer = %s: [net %s] has crosstalk = off (line %u): on it no NICs "
+			       "are coupled",
+			       e->value, lab->net[nic->net].name,
+			       config_entry_line(b->of_net[nic->net], "crosstalk"));
+		return;
+	}
 	/* Its own word counts: a NIC that names a peer is coupled with that one or with none. */
 	const struct config_entry *back = config_entry(b->of_nic[p], "peer");
 	if (back && *back->value && strcmp(back->value, nic->full_name)) {
@@ -153,6 +161,32 @@ static void link_peers(struct config_build *b)
 		const struct config_entry *e = config_entry(b->of_nic[i], "peer");
 		if (e && *e->value)
 			link_peer(b, i, e);
+	}
+}
+
+/* More frames than the window holds would never be seen together. */
+static void check_windows(struct config_build *b)
+{
+	for (unsigned i = 0; i < b->lab->nr_nets; i++) {
+		const struct net_config *net = &b->lab->net[i];
+		const struct config_section *s = b->of_net[i];
+		unsigned threshold = net->crosstalk_threshold, window = net->crosstalk_window;
+		if (!threshold || !window || threshold <= window)
+			continue;
+		/* To blame is the one that was given; the threshold if both were. */
+		if (!config_entry(s, "crosstalk-threshold"))
+			config_mistake(&b->report, config_entry_line(s, "crosstalk-window"),
+				       s->title,
+				       "crosstalk-window = %u: must hold crosstalk-threshold, "
+				       "which is %u where it is left out",
+				       window, threshold);
+		else
+			config_mistake(
+				&b->report, config_entry_line(s, "crosstalk-threshold"), s->title,
+				"crosstalk-threshold = %u: must not be above "
+				"crosstalk-window, which is %u%s",
+				threshold, window,
+				config_entry(s, "crosstalk-window") ? "" : " where it is left out");
 	}
 }
 
@@ -278,13 +312,12 @@ static void check_device_counts(struct config_build *b)
 		bool console = guest->virtio_console.kind != CONSOLE_NONE;
 		unsigned sum = nics + disks + guest->rng + console;
 		if (sum > CONFIG_MAX_DEVICES)
-			config_mistake(
-				&b->report, guest->line, b->of_guest[g]->title,
-				"has %u devices (%u NIC%s, %u disk%s%s%s), at most %d "
-				"are possible",
-				sum, nics, plural(nics), disks, plural(disks),
-				guest->rng ? ", rng" : "", console ? ", virtio-console" : "",
-				CONFIG_MAX_DEVICES);
+			config_mistake(&b->report, guest->line, b->of_guest[g]->title,
+				       "has %u devices (%u NIC%s, %u disk%s%s%s), at most %d "
+				       "are possible",
+				       sum, nics, plural(nics), disks, plural(disks),
+				       guest->rng ? ", rng" : "", console ? ", virtio-console" : "",
+				       CONFIG_MAX_DEVICES);
 	}
 }
 
@@ -365,6 +398,7 @@ void config_check(struct config_build *b)
 	link_guests(b);
 	link_nets(b);
 	link_peers(b);
+	check_windows(b);
 	check_uplinks(b);
 	assign_macs(b);
 	check_device_counts(b);

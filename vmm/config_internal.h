@@ -22,7 +22,9 @@
 #define CONFIG_MAX_DEVICES 16	  /* NICs, disks and the like of one guest */
 #define CONFIG_MEMORY_MIN  MIB(1)
 #define CONFIG_MEMORY_MAX  GIB(4096)
-#define CONFIG_DISK_ID_MAX 20	      /* VIRTIO_BLK_ID_BYTES */
+#define CONFIG_DISK_ID_MAX 20  /* VIRTIO_BLK_ID_BYTES */
+#define CONFIG_WINDOW_MAX  256 /* frames; what the detector can hold */
+#define CONFIG_HOLD_MAX_US 1000000
 #define CONFIG_NONE	   UINT32_MAX /* an index that was looked for and not found */
 
 /* Mistakes, collected so that they can be printed in the order of their lines. */
@@ -154,6 +156,10 @@ void config_check_files(struct config_build *b);
 bool config_valid_name(const char *name);
 bool config_valid_ifname(const char *name);
 int config_parse_number(const char *text, uint64_t max, uint64_t *number);
+/* "75", "75%" or "75 %". -EINVAL, -ERANGE. */
+int config_parse_percent(const char *text, uint64_t *percent);
+/* "1500" and "1500us" are microseconds, "2ms" milliseconds. -EINVAL, -ERANGE. */
+int config_parse_us(const char *text, uint64_t *us);
 /* Index of the word in the NULL-terminated list, -1 if it is none of them. */
 int config_parse_word(const char *text, const char *const words[]);
 /* 268435456 as "256M": the largest unit that divides it. */

@@ -166,6 +166,43 @@ static void set_sharing(const struct config_setting *at)
 		net_of(at)->sharing = (enum sharing_mode)i;
 }
 
+/* 0 if unusable, so that it is not compared with the window, or the threshold, as well. */
+static void set_frames(const struct config_setting *at, unsigned *out)
+{
+	*out = 0;
+	set_number(at, 1, CONFIG_WINDOW_MAX, out);
+}
+
+static void set_crosstalk_threshold(const struct config_setting *at)
+{
+	set_frames(at, &net_of(at)->crosstalk_threshold);
+}
+
+static void set_crosstalk_window(const struct config_setting *at)
+{
+	set_frames(at, &net_of(at)->crosstalk_window);
+}
+
+static void set_crosstalk_share(const struct config_setting *at)
+{
+	uint64_t percent;
+
+	if (config_parse_percent(at->e->value, &percent) || percent < 51 || percent > 100)
+		refuse(at, "must be a whole percentage from 51%% to 100%%");
+	else
+		net_of(at)->crosstalk_share = (unsigned)percent;
+}
+
+static void set_receiver_hold(const struct config_setting *at)
+{
+	uint64_t us;
+
+	if (config_parse_us(at->e->value, &us) || us > CONFIG_HOLD_MAX_US)
+		refuse(at, "must be from 0 to 1000ms: microseconds, or with a unit (us, ms)");
+	else
+		net_of(at)->receiver_hold_us = (unsigned)us;
+}
+
 /* vm */
 
 static struct guest_config *guest_of(const struct config_setting *at)
@@ -361,6 +398,11 @@ static void set_model(const struct config_setting *at)
 		at->b->lab->nic[at->s->index].model = (enum nic_model)model;
 }
 
+static void set_promiscuous(const struct config_setting *at)
+{
+	set_bool(at, &at->b->lab->nic[at->s->index].promiscuous);
+}
+
 /* net and peer name other sections: config_check.c looks them up when all are there. */
 static void set_later(const struct config_setting *at)
 {
@@ -404,6 +446,10 @@ static const struct config_key lab_keys[] = {
 static const struct config_key net_keys[] = {
 	{ .name = "uplink", .set = set_uplink },
 	{ .name = "crosstalk", .set = set_crosstalk },
+	{ .name = "crosstalk-threshold", .set = set_crosstalk_threshold },
+	{ .name = "crosstalk-share", .set = set_crosstalk_share },
+	{ .name = "crosstalk-window", .set = set_crosstalk_window },
+	{ .name = "receiver-hold", .set = set_receiver_hold },
 	{ .name = "memory", .set = set_sharing },
 	{ 0 },
 };
@@ -432,6 +478,7 @@ static const struct config_key nic_keys[] = {
 	{ .name = "mac", .set = set_mac },
 	{ .name = "peer", .set = set_later },
 	{ .name = "model", .set = set_model },
+	{ .name = "promiscuous", .set = set_promiscuous },
 	{ 0 },
 };
 

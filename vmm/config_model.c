@@ -136,6 +136,10 @@ static void make_object(struct config_build *b, struct config_section *s)
 			.uplink = UPLINK_NONE,
 			.crosstalk = CROSSTALK_DYNAMIC,
 			.sharing = SHARING_AUTO,
+			.crosstalk_threshold = 8,
+			.crosstalk_share = 75,
+			.crosstalk_window = 32,
+			.receiver_hold_us = 1000,
 		};
 		break;
 	case KIND_VM:

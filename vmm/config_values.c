@@ -74,6 +74,38 @@ int config_parse_size(const char *text, uint64_t *bytes)
 	return 0;
 }
 
+int config_parse_percent(const char *text, uint64_t *percent)
+{
+	uint64_t n;
+
+	int err = parse_digits(&text, &n);
+	if (err)
+		return err;
+	if (*text && strcmp(text + strspn(text, " \t"), "%"))
+		return -EINVAL;
+	*percent = n;
+	return 0;
+}
+
+int config_parse_us(const char *text, uint64_t *us)
+{
+	uint64_t n, unit;
+
+	int err = parse_digits(&text, &n);
+	if (err)
+		return err;
+	if (!*text || !strcmp(text, "us"))
+		unit = 1;
+	else if (!strcmp(text, "ms"))
+		unit = 1000;
+	else
+		return -EINVAL;
+	if (__builtin_mul_overflow(n, unit, &n))
+		return -ERANGE;
+	*us = n;
+	return 0;
+}
+
 const char *config_format_size(uint64_t bytes, char *buf, size_t size)
 {
 	static const char units[] = "\0KMGT";

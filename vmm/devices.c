@@ -22,6 +22,7 @@ enum device_kind { DEV_NET, DEV_E1000, DEV_BLK, DEV_CONSOLE, DEV_RNG };
 
 struct device {
 	enum device_kind kind;
+	unsigned index;		/* of a NIC, in cfg */
 	struct virtio_dev *dev; /* NULL: not a virtio device */
 	union {
 		struct virtio_net *net;
@@ -110,6 +111,7 @@ static int add_nic(struct devices *d, struct device *dev, unsigned index)
 	struct carrier *carrier;
 	int rc;
 
+	dev->index = index;
 	rc = create_nic(d, dev, nic);
 	if (rc)
 		return rc;
@@ -332,4 +334,56 @@ void devices_destroy(struct devices *d)
 		destroy_one(&d->dev[i]);
 	free(d->dev);
 	free(d);
+}
+
+static bool is_nic(const struct device *dev)
+{
+	return dev->kind == DEV_NET || dev->kind == DEV_E1000;
+}
+
+static void read_signals(const struct device *dev, struct nic_signals *out)
+{
+	if (dev->kind == DEV_E1000) {
+		const struct e1000_stats *s = e1000_stats(dev->e1000);
+
+		out->interrupts = atomic_load(&s->interrupts);
+		out->doorbells = atomic_load(&s->doorbells);
+		out->guest_faults = atomic_load(&s->guest_faults);
+	} else {
+		out->interrupts = atomic_load(&dev->dev->interrupts);
+		out->doorbells = atomic_load(&dev->dev->doorbells);
+		out->guest_faults = atomic_load(&dev->dev->guest_faults);
+	}
+}
+
+static struct device *find_nic(struct devices *d, unsigned nic)
+{
+	for (unsigned i = 0; i < d->nr; i++) {
+		if (is_nic(&d->dev[i]) && d->dev[i].index == nic)
+			return &d->dev[i];
+	}
+	return NULL;
+}
+
+int devices_nic_info(struct devices *d, unsigned nic, struct nic_info *out)
+{
+	struct device *dev = find_nic(d, nic);
+	struct nic_signals signals;
+
+	if (!dev)
+		return -ENOENT;
+	read_signals(dev, &signals);
+	nic_info_read(out, nic_port(dev), &signals, dev->sw);
+	return 0;
+}
+
+int devices_nic_swap(struct devices *d, unsigned nic, bool pin, enum binding b)
+{
+	struct device *dev = find_nic(d, nic);
+
+	if (!dev)
+		return -ENOENT;
+	if (!dev->sw)
+		return -ENOTSUP;
+	return netswitch_command(dev->sw, nic_port(dev), pin, b);
 }

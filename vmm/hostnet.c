@@ -43,6 +43,8 @@ struct hostnet {
 	bool clears; /* has rights, and bridges of its own to look after */
 	int *fds;
 	unsigned nr_fds;
+	bool *filters; /* by net */
+	unsigned nr_nets;
 };
 
 static int report_denied(struct plan *p)
@@ -52,6 +54,24 @@ static int report_denied(struct plan *p)
 		"for user %s, until the next reboot:\n%s",
 		p->user, p->advice_text);
 	return -EPERM;
+}
+
+/* A discipline such as fq_codel lets a frame of a new flow overtake those of others. The marker
+ * that tells cross-talk that a path has drained must not. */
+static void unqueue_ports(const struct plan *p)
+{
+	for (unsigned i = 0; i < p->nr_new_ports; i++) {
+		int r = link_set_noqueue(p->new_port[i]);
+
+		if (!r)
+			continue;
+		/* The reason is the same for the rest. */
+		log_warn(NULL,
+			 "cannot take the queueing discipline from TAP %s: %s; frames may overtake "
+			 "each other when guests begin to talk directly",
+			 p->new_port[i], strerror(-r));
+		return;
+	}
 }
 
 /* Makes what was planned. */
@@ -76,6 +96,8 @@ static int run_plan(struct hostnet *h, struct plan *p)
 				 "now would outlive a kill -9",
 				 h->dir.path, strerror(-r));
 	}
+	/* Before they are up, and get the host's default. */
+	unqueue_ports(p);
 	r = ip_batch(p->batch_text, why, sizeof(why));
 	if (r == -EPERM)
 		return report_denied(p);
@@ -203,13 +225,17 @@ int hostnet_open(struct hostnet **out, const struct lab_config *cfg, FILE *err, 
 	h->dir.fd = -1;
 	h->record.fd = -1;
 	h->fds = calloc(cfg->nr_nics + cfg->nr_nets + 1, sizeof(*h->fds));
-	if (!h->fds) {
+	h->filters = calloc(cfg->nr_nets + 1, sizeof(*h->filters));
+	h->nr_nets = cfg->nr_nets;
+	if (!h->fds || !h->filters) {
+		free(h->fds);
+		free(h->filters);
 		free(h);
 		return -ENOMEM;
 	}
 	prepare_rundir(h, cfg, err);
 	if (used) {
-		r = plan_make(&p, cfg, err, h->fds, fds, net_fds);
+		r = plan_make(&p, cfg, err, h->fds, fds, net_fds, h->filters);
 		h->nr_fds = p.nr_opened;
 		if (!r)
 			r = run_plan(h, &p);
@@ -230,6 +256,11 @@ int hostnet_open(struct hostnet **out, const struct lab_config *cfg, FILE *err, 
 	return r;
 }
 
+bool hostnet_bridge_filters(const struct hostnet *h, unsigned net)
+{
+	return net < h->nr_nets && h->filters[net];
+}
+
 void hostnet_close(struct hostnet *h)
 {
 	if (!h)
@@ -246,6 +277,7 @@ void hostnet_close(struct hostnet *h)
 	/* Said aloud: a process forked meanwhile may hold a copy of the descriptor. */
 	rundir_unlock(&h->dir);
 	rundir_close(&h->dir);
+	free(h->filters);
 	free(h->fds);
 	free(h);
 }

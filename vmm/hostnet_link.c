@@ -1,11 +1,13 @@
 /*
- * Snapshot of the network interfaces, by one RTM_GETLINK dump. Any thread; no state, no locks.
+ * Snapshot of the network interfaces, by one RTM_GETLINK dump; an RTM_NEWQDISC request. Any thread;
+ * no state, no locks.
  */
 #include "vmm/hostnet_link.h"
 
 #include <errno.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,35 +45,41 @@ static bool string_is(const struct rtattr *a, const char *s)
 	return len == strlen(s) && !memcmp(RTA_DATA(a), s, len);
 }
 
-static enum link_kind parse_kind(const struct rtattr *info)
+/* The first attribute of this type in a nest; NULL if there is none. */
+static const struct rtattr *find_nested(const struct rtattr *nest, int type)
 {
-	const struct rtattr *kind = NULL, *data = NULL;
-	int len = RTA_PAYLOAD(info);
+	int len = RTA_PAYLOAD(nest);
 
-	for (const struct rtattr *a = RTA_DATA(info); RTA_OK(a, len); a = RTA_NEXT(a, len)) {
-		switch (a->rta_type & NLA_TYPE_MASK) {
-		case IFLA_INFO_KIND:
-			kind = a;
-			break;
-		case IFLA_INFO_DATA:
-			data = a;
-			break;
-		}
+	for (const struct rtattr *a = RTA_DATA(nest); RTA_OK(a, len); a = RTA_NEXT(a, len))
+		if ((a->rta_type & NLA_TYPE_MASK) == type)
+			return a;
+	return NULL;
+}
+
+static bool nested_u8_is(const struct rtattr *nest, int type, uint8_t value)
+{
+	const struct rtattr *a = find_nested(nest, type);
+
+	return a && RTA_PAYLOAD(a) >= 1 && *(const uint8_t *)RTA_DATA(a) == value;
+}
+
+static void parse_link_info(struct link *l, const struct rtattr *info)
+{
+	const struct rtattr *kind = find_nested(info, IFLA_INFO_KIND);
+	const struct rtattr *data = find_nested(info, IFLA_INFO_DATA);
+	const struct rtattr *port_kind = find_nested(info, IFLA_INFO_SLAVE_KIND);
+	const struct rtattr *port_data = find_nested(info, IFLA_INFO_SLAVE_DATA);
+
+	if (kind && string_is(kind, "bridge")) {
+		l->kind = LINK_BRIDGE;
+		l->vlan_filtering = data && nested_u8_is(data, IFLA_BR_VLAN_FILTERING, 1);
+	} else if (kind && string_is(kind, "tun") && data &&
+		   nested_u8_is(data, IFLA_TUN_TYPE, IFF_TAP)) {
+		/* Kind "tun" is both: with Ethernet frames and with IP packets. */
+		l->kind = LINK_TAP;
 	}
-	if (!kind)
-		return LINK_OTHER;
-	if (string_is(kind, "bridge"))
-		return LINK_BRIDGE;
-	if (!string_is(kind, "tun") || !data)
-		return LINK_OTHER;
-
-	/* Kind "tun" is both: the one with Ethernet frames and the one with IP packets. */
-	len = RTA_PAYLOAD(data);
-	for (const struct rtattr *a = RTA_DATA(data); RTA_OK(a, len); a = RTA_NEXT(a, len))
-		if ((a->rta_type & NLA_TYPE_MASK) == IFLA_TUN_TYPE && RTA_PAYLOAD(a) >= 1 &&
-		    *(const uint8_t *)RTA_DATA(a) == IFF_TAP)
-			return LINK_TAP;
-	return LINK_OTHER;
+	l->isolated = port_kind && string_is(port_kind, "bridge") && port_data &&
+		      nested_u8_is(port_data, IFLA_BRPORT_ISOLATED, 1);
 }
 
 static int add_link(struct link_table *t, const struct nlmsghdr *h)
@@ -103,7 +111,7 @@ static int add_link(struct link_table *t, const struct nlmsghdr *h)
 				memcpy(l.mac, RTA_DATA(a), sizeof(l.mac));
 			break;
 		case IFLA_LINKINFO:
-			l.kind = parse_kind(a);
+			parse_link_info(&l, a);
 			break;
 		}
 	}
@@ -225,6 +233,59 @@ unsigned link_count_ports(const struct link_table *t, int index)
 	for (unsigned i = 0; i < t->nr; i++)
 		n += t->link[i].master == index;
 	return n;
+}
+
+static int read_ack(int fd)
+{
+	union {
+		struct nlmsghdr h;
+		char room[1024];
+	} reply;
+	const struct nlmsgerr *e;
+	ssize_t got;
+
+	do
+		got = recv(fd, &reply, sizeof(reply), 0);
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return -errno;
+	if (!NLMSG_OK(&reply.h, got) || reply.h.nlmsg_type != NLMSG_ERROR ||
+	    reply.h.nlmsg_len < NLMSG_LENGTH(sizeof(*e)))
+		return -EIO;
+	e = NLMSG_DATA(&reply.h);
+	return e->error;
+}
+
+int link_set_noqueue(const char *name)
+{
+	struct {
+		struct nlmsghdr h;
+		struct tcmsg msg;
+		struct rtattr kind;
+		char kind_value[8];
+	} req = {
+		.h = { .nlmsg_len = sizeof(req),
+		       .nlmsg_type = RTM_NEWQDISC,
+		       .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE },
+		.msg = { .tcm_family = AF_UNSPEC, .tcm_parent = TC_H_ROOT },
+		.kind = { .rta_len = RTA_LENGTH(sizeof(req.kind_value)), .rta_type = TCA_KIND },
+		.kind_value = "noqueue",
+	};
+	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	int fd, r;
+
+	req.msg.tcm_ifindex = (int)if_nametoindex(name);
+	if (!req.msg.tcm_ifindex)
+		return -ENODEV;
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (fd < 0)
+		return -errno;
+	if (sendto(fd, &req, sizeof(req), 0, (struct sockaddr *)&kernel, sizeof(kernel)) < 0)
+		r = -errno;
+	else
+		r = read_ack(fd);
+	close(fd);
+	return r;
 }
 
 bool link_name_valid(const char *name)

@@ -250,6 +250,14 @@ static int plan_new_bridge(struct plan *p, const struct net_config *net)
 	return 0;
 }
 
+static void plan_new_port(struct plan *p, const char *name, const char *bridge, unsigned mtu_bytes)
+{
+	plan_new_tap(p, name, bridge, mtu_bytes);
+	/* Who follows the advice makes the TAP in our stead. */
+	fprintf(p->advice, "sudo tc qdisc replace dev %s root noqueue\n", name);
+	snprintf(p->new_port[p->nr_new_ports++], IFNAMSIZ, "%s", name);
+}
+
 /* l: the bridge, NULL if it is to be made. */
 static int plan_bridge_tap(struct plan *p, const struct net_config *net, const struct link *l,
 			   const struct nic_config *nic, int *fd)
@@ -271,8 +279,10 @@ static int plan_bridge_tap(struct plan *p, const struct net_config *net, const s
 			continue;
 		if (r)
 			return report_tap_error(p, net, name, r);
+		if (t && t->isolated)
+			p->filters[nic->net] = true;
 		if (!t)
-			plan_new_tap(p, name, bridge, l ? l->mtu_bytes : 1500);
+			plan_new_port(p, name, bridge, l ? l->mtu_bytes : 1500);
 		else if (!t->master)
 			plan_line(p, TO_BOTH, "link set dev %s master %s up", name, bridge);
 		else if (!t->up)
@@ -297,6 +307,8 @@ static int plan_bridge_net(struct plan *p, const struct net_config *net, int *fd
 		r = plan_add_ours(p, net, l->mac);
 	if (r)
 		return r;
+	if (l && l->vlan_filtering)
+		p->filters[net - p->cfg->net] = true;
 	if (l && !l->up)
 		log_warn(net->name,
 			 "bridge %s is down and passes no frames: sudo ip link set dev %s up",
@@ -341,9 +353,10 @@ static int plan_init(struct plan *p)
 {
 	int r;
 
+	p->new_port = calloc(p->cfg->nr_nics + 1, sizeof(*p->new_port));
 	p->batch = open_memstream(&p->batch_text, &p->batch_bytes);
 	p->advice = open_memstream(&p->advice_text, &p->advice_bytes);
-	if (!p->batch || !p->advice)
+	if (!p->new_port || !p->batch || !p->advice)
 		return -ENOMEM;
 	name_user(p->user, sizeof(p->user));
 	name_alias(p->alias, sizeof(p->alias), p->cfg->name);
@@ -355,11 +368,11 @@ static int plan_init(struct plan *p)
 }
 
 int plan_make(struct plan *p, const struct lab_config *cfg, FILE *err, int *opened, int *fds,
-	      int *net_fds)
+	      int *net_fds, bool *filters)
 {
 	int r;
 
-	*p = (struct plan){ .cfg = cfg, .err = err, .opened = opened };
+	*p = (struct plan){ .cfg = cfg, .err = err, .opened = opened, .filters = filters };
 	r = plan_init(p);
 	if (!r)
 		r = plan_nets(p, fds, net_fds);
@@ -376,5 +389,6 @@ void plan_fini(struct plan *p)
 		fclose(p->advice);
 	free(p->batch_text);
 	free(p->advice_text);
+	free(p->new_port);
 	link_table_free(&p->links);
 }

@@ -21,6 +21,10 @@ struct plan {
 	int *opened; /* room for each net and NIC; to be closed by the caller, also after an error
 		      */
 	unsigned nr_opened;
+	/* TAPs that the plan has made, each for a port of a bridge. */
+	char (*new_port)[IFNAMSIZ];
+	unsigned nr_new_ports;
+	bool *filters; /* by net, see hostnet_bridge_filters(); the caller's */
 	/* Bridges that xvmm made, or will by batch_text, and that this lab uses. */
 	struct record_bridge ours[RECORD_MAX_BRIDGES];
 	unsigned nr_ours;
@@ -39,11 +43,12 @@ struct plan {
 bool plan_net_is_used(const struct lab_config *cfg, unsigned net);
 
 /*
- * Fills in fds[] and net_fds[] as hostnet_open() says, and the lists. Errors were reported on err;
+ * Fills in fds[] and net_fds[] as hostnet_open() says, filters[] (which is all false), and the
+ * lists. Errors were reported on err;
  * rights that are missing are no error here. plan_fini() either way.
  */
 int plan_make(struct plan *p, const struct lab_config *cfg, FILE *err, int *opened, int *fds,
-	      int *net_fds);
+	      int *net_fds, bool *filters);
 void plan_fini(struct plan *p);
 
 #endif

@@ -42,7 +42,7 @@ struct tap {
 	struct loop_timer hold_timer;
 	uint32_t polled; /* events asked for while h.added */
 	bool started;
-	bool gone;	   /* the interface was deleted */
+	_Atomic bool gone; /* the interface was deleted; link_up() may be asked by any thread */
 	bool rx_wait;	   /* no buffers: do not read until rx_ready() */
 	bool tx_wait;	   /* send() said -EAGAIN: tx_resume() when writable */
 	uint64_t features; /* VIRTIO_NET_F_GUEST_* of the driver */
@@ -237,8 +237,8 @@ static void tap_commit(struct tap *t, size_t len)
 	struct port *p = t->carrier.port;
 
 	p->ops->rx_commit(p, &t->held_hdr, len);
-	atomic_fetch_add_explicit(&p->stats.path[PATH_UPLINK].rx_frames, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&p->stats.path[PATH_UPLINK].rx_bytes, len, memory_order_relaxed);
+	stat_add(&p->stats.path[PATH_UPLINK].rx_frames, 1);
+	stat_add(&p->stats.path[PATH_UPLINK].rx_bytes, len);
 }
 
 /* The frame that waits in hold. False: it still has to. */

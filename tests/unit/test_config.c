@@ -36,6 +36,10 @@ START_TEST(defaults)
 	ck_assert_int_eq(net->uplink, UPLINK_NONE);
 	ck_assert_ptr_null(net->uplink_name);
 	ck_assert_int_eq(net->crosstalk, CROSSTALK_DYNAMIC);
+	ck_assert_uint_eq(net->crosstalk_threshold, 8);
+	ck_assert_uint_eq(net->crosstalk_share, 75);
+	ck_assert_uint_eq(net->crosstalk_window, 32);
+	ck_assert_uint_eq(net->receiver_hold_us, 1000);
 	ck_assert_int_eq(net->sharing, SHARING_AUTO);
 
 	const struct guest_config *g = &lab.guest[0];
@@ -66,6 +70,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(nic->line, 4);
 	ck_assert(!nic->mac_given);
 	ck_assert_int_eq(nic->model, NIC_VIRTIO);
+	ck_assert(!nic->promiscuous);
 	ck_assert_int_eq(nic->peer, -1);
 
 	const struct disk_config *disk = &lab.disk[0];
@@ -87,7 +92,7 @@ START_TEST(everything)
 	/* Sections in an order that needs looking ahead. */
 	config_fixture_load_good("[disk b.root]\npath = e\nreadonly = yes\nid = serial-1\n"
 				 "[nic b.eth0]\nnet = lan1\nmac = 02:00:00:00:00:0A\n"
-				 "peer = a.eth0\nmodel = virtio\n"
+				 "peer = a.eth0\nmodel = virtio\npromiscuous = yes\n"
 				 "[nic a.eth0]\nnet = lan1\nmodel = e1000\n"
 				 "[vm a]\nkernel = k\ninitrd = i\nmodule = m\n"
 				 "module=sub/k  one  two=2 ; three \n"
@@ -99,7 +104,12 @@ START_TEST(everything)
 				 "console = none\nvirtio-console = pty\n"
 				 "[net lan0]\nuplink = tap:xv0\ncrosstalk = off\nmemory = copy\n"
 				 "[net lan1]\nuplink = bridge:br0\ncrosstalk = static\n"
-				 "memory = auto\n"
+				 "memory = auto\ncrosstalk-window = 256\n"
+				 "crosstalk-threshold = 256\ncrosstalk-share = 51 %\n"
+				 "receiver-hold = 1000ms\n"
+				 "[net lan2]\ncrosstalk-threshold = 1\ncrosstalk-window = 1\n"
+				 "crosstalk-share = 100%\nreceiver-hold = 0\n"
+				 "[net lan3]\ncrosstalk-share = 66\nreceiver-hold = 1us\n"
 				 "[lab]\nname = my-lab\nshutdown-timeout = 0\n",
 				 &lab);
 	ck_assert_str_eq(lab.name, "my-lab");
@@ -113,6 +123,18 @@ START_TEST(everything)
 	ck_assert_str_eq(lab.net[1].uplink_name, "br0");
 	ck_assert_int_eq(lab.net[1].crosstalk, CROSSTALK_STATIC);
 	ck_assert_int_eq(lab.net[1].sharing, SHARING_AUTO);
+	ck_assert_uint_eq(lab.net[1].crosstalk_threshold, 256);
+	ck_assert_uint_eq(lab.net[1].crosstalk_share, 51);
+	ck_assert_uint_eq(lab.net[1].crosstalk_window, 256);
+	ck_assert_uint_eq(lab.net[1].receiver_hold_us, 1000000);
+	ck_assert_uint_eq(lab.net[2].crosstalk_threshold, 1);
+	ck_assert_uint_eq(lab.net[2].crosstalk_share, 100);
+	ck_assert_uint_eq(lab.net[2].crosstalk_window, 1);
+	ck_assert_uint_eq(lab.net[2].receiver_hold_us, 0);
+	ck_assert_uint_eq(lab.net[3].crosstalk_share, 66);
+	ck_assert_uint_eq(lab.net[3].receiver_hold_us, 1);
+	ck_assert(!lab.nic[1].promiscuous);
+	ck_assert(lab.nic[0].promiscuous);
 
 	const struct guest_config *a = &lab.guest[0], *b = &lab.guest[1];
 	ck_assert_str_eq(a->initrd, "i");

@@ -87,6 +87,48 @@ START_TEST(numbers)
 }
 END_TEST
 
+START_TEST(percentages)
+{
+	static const char *const bad[] = { "", "%", "x", "7x", "7%%", "7%x", "7 8", "%7", "7.5%" };
+	uint64_t n = 42;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_int_eq(config_parse_percent(bad[i], &n), -EINVAL);
+	ck_assert_int_eq(config_parse_percent("18446744073709551616%", &n), -ERANGE);
+	ck_assert_uint_eq(n, 42);
+	ck_assert_int_eq(config_parse_percent("0", &n), 0);
+	ck_assert_uint_eq(n, 0);
+	ck_assert_int_eq(config_parse_percent("75%", &n), 0);
+	ck_assert_uint_eq(n, 75);
+	ck_assert_int_eq(config_parse_percent("51 \t%", &n), 0);
+	ck_assert_uint_eq(n, 51);
+}
+END_TEST
+
+START_TEST(times)
+{
+	static const char *const bad[] = { "",	  "us",	  "x",	"1s",  "1 us", "1m",
+					   "1ns", "1usx", "1u", "1MS", "-1",   "1.5ms" };
+	uint64_t us = 42;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_int_eq(config_parse_us(bad[i], &us), -EINVAL);
+	ck_assert_int_eq(config_parse_us("18446744073709551616", &us), -ERANGE);
+	ck_assert_int_eq(config_parse_us("18446744073709551615ms", &us), -ERANGE);
+	ck_assert_uint_eq(us, 42);
+	ck_assert_int_eq(config_parse_us("0", &us), 0);
+	ck_assert_uint_eq(us, 0);
+	ck_assert_int_eq(config_parse_us("1500us", &us), 0);
+	ck_assert_uint_eq(us, 1500);
+	ck_assert_int_eq(config_parse_us("7", &us), 0);
+	ck_assert_uint_eq(us, 7);
+	ck_assert_int_eq(config_parse_us("2ms", &us), 0);
+	ck_assert_uint_eq(us, 2000);
+	ck_assert_int_eq(config_parse_us("18446744073709551615us", &us), 0);
+	ck_assert_uint_eq(us, UINT64_MAX);
+}
+END_TEST
+
 START_TEST(macs)
 {
 	static const char *const bad[] = {
@@ -220,6 +262,8 @@ int main(void)
 	tcase_add_test(tc, sizes);
 	tcase_add_test(tc, formatted_sizes);
 	tcase_add_test(tc, numbers);
+	tcase_add_test(tc, percentages);
+	tcase_add_test(tc, times);
 	tcase_add_test(tc, macs);
 	tcase_add_test(tc, derived_macs);
 	tcase_add_test(tc, names);

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -367,6 +370,179 @@ START_TEST(tap_names_are_the_same_every_time)
 }
 END_TEST
 
+/* ---- queueing disciplines ---- */
+
+static bool has_noqueue(const char *dev)
+{
+	return sh("tc qdisc show dev %s root | grep -q 'qdisc noqueue '", dev) == 0;
+}
+
+START_TEST(new_ports_have_no_queue)
+{
+	struct lab l;
+
+	/* What a distribution may set; otherwise as the kernel was built. */
+	sh("sysctl -q net.core.default_qdisc=fq_codel 2>/dev/null");
+	lab_init(&l, UPLINK_BRIDGE, "br7", UPLINK_TAP, "xv0");
+	ck_assert_int_eq(lab_open(&l), 0);
+	ck_assert(has_noqueue(port_get("br7", 0).name));
+	ck_assert(!has_noqueue("xv0")); /* so the default is another */
+	/* It survives going down and up. */
+	ck_assert_int_eq(sh("ip link set %s down", port_get("br7", 0).name), 0);
+	ck_assert_int_eq(sh("ip link set %s up", port_get("br7", 0).name), 0);
+	ck_assert(has_noqueue(port_get("br7", 0).name));
+	hostnet_close(l.h);
+	check_nothing_left();
+}
+END_TEST
+
+START_TEST(existing_port_keeps_its_queue)
+{
+	struct lab l;
+	char name[IFNAMSIZ];
+
+	lab_init(&l, UPLINK_BRIDGE, "br7", UPLINK_NONE, NULL);
+	ck_assert_int_eq(lab_open(&l), 0);
+	strcpy(name, port_get("br7", 0).name);
+	hostnet_close(l.h);
+
+	ck_assert_int_eq(sh("ip tuntap add dev %s mode tap && "
+			    "tc qdisc replace dev %s root handle 7: pfifo limit 9",
+			    name, name),
+			 0);
+	ck_assert_int_eq(lab_open(&l), 0);
+	ck_assert_int_ne(link_get(name).master, 0);
+	ck_assert_int_eq(sh("tc qdisc show dev %s root | grep -q 'qdisc pfifo 7:'", name), 0);
+	ck_assert(has_noqueue(port_get("br7", 1).index == link_get(name).index
+				      ? port_get("br7", 0).name
+				      : port_get("br7", 1).name));
+	hostnet_close(l.h);
+	ck_assert(link_exists(name));
+}
+END_TEST
+
+START_TEST(noqueue_errors)
+{
+	pid_t pid;
+	int status;
+
+	ck_assert_int_eq(link_set_noqueue("nosuch0"), -ENODEV);
+	ck_assert_int_eq(link_set_noqueue(""), -ENODEV);
+	ck_assert_int_eq(sh("ip tuntap add dev d0 mode tap"), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(setresuid(NOBODY, NOBODY, NOBODY) ? 99 : -link_set_noqueue("d0"));
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(WEXITSTATUS(status), EPERM);
+	ck_assert_int_eq(link_set_noqueue("d0"), 0);
+	ck_assert(has_noqueue("d0"));
+	ck_assert_int_eq(link_set_noqueue("d0"), 0); /* again */
+}
+END_TEST
+
+/* ---- bridges with rules of their own ---- */
+
+/* The bridge that the kernel's answers call one that filters, if the kernel itself has no such
+ * thing (CONFIG_BRIDGE_VLAN_FILTERING). */
+static char forged[IFNAMSIZ];
+
+static struct rtattr *find_attr(void *first, int len, int type)
+{
+	for (struct rtattr *a = first; RTA_OK(a, len); a = RTA_NEXT(a, len))
+		if ((a->rta_type & NLA_TYPE_MASK) == type)
+			return a;
+	return NULL;
+}
+
+static void forge_filtering(struct nlmsghdr *h)
+{
+	struct ifinfomsg *msg = NLMSG_DATA(h);
+	int len = (int)(h->nlmsg_len - NLMSG_LENGTH(sizeof(*msg)));
+	struct rtattr *a = find_attr(IFLA_RTA(msg), len, IFLA_IFNAME);
+
+	if (h->nlmsg_type != RTM_NEWLINK || !a || strcmp(RTA_DATA(a), forged))
+		return;
+	a = find_attr(IFLA_RTA(msg), len, IFLA_LINKINFO);
+	ck_assert_ptr_nonnull(a);
+	a = find_attr(RTA_DATA(a), RTA_PAYLOAD(a), IFLA_INFO_DATA);
+	ck_assert_ptr_nonnull(a);
+	a = find_attr(RTA_DATA(a), RTA_PAYLOAD(a), IFLA_BR_VLAN_FILTERING);
+	ck_assert_ptr_nonnull(a);
+	*(uint8_t *)RTA_DATA(a) = 1;
+}
+
+/* In place of the C library's. */
+ssize_t recv(int fd, void *buf, size_t len, int flags)
+{
+	ssize_t got = recvfrom(fd, buf, len, flags, NULL, NULL), left = got;
+
+	if (forged[0] && got > 0)
+		for (struct nlmsghdr *h = buf; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left))
+			forge_filtering(h);
+	return got;
+}
+
+static void make_filtering_bridge(const char *name)
+{
+	if (sh("ip link add %s type bridge vlan_filtering 1 2>/dev/null", name)) {
+		ck_assert_int_eq(sh("ip link add %s type bridge", name), 0);
+		strcpy(forged, name);
+	}
+	ck_assert_int_eq(sh("ip link set %s up", name), 0);
+}
+
+START_TEST(tells_bridges_that_filter)
+{
+	struct lab l;
+
+	make_filtering_bridge("br7");
+	ck_assert_int_eq(sh("ip link add br8 type bridge && ip link set br8 up"), 0);
+	ck_assert(link_get("br7").vlan_filtering);
+	ck_assert(!link_get("br8").vlan_filtering);
+	lab_init(&l, UPLINK_BRIDGE, "br7", UPLINK_BRIDGE, "br8");
+	ck_assert_int_eq(lab_open(&l), 0);
+	ck_assert(hostnet_bridge_filters(l.h, 0));
+	ck_assert(!hostnet_bridge_filters(l.h, 1));
+	ck_assert(!hostnet_bridge_filters(l.h, 2)); /* there is none */
+	hostnet_close(l.h);
+
+	lab_init(&l, UPLINK_TAP, "xv0", UPLINK_BRIDGE, "br7");
+	ck_assert_int_eq(lab_open(&l), 0);
+	ck_assert(!hostnet_bridge_filters(l.h, 0));
+	ck_assert(hostnet_bridge_filters(l.h, 1));
+	hostnet_close(l.h);
+
+	/* One that xvmm makes, and a net that needs nothing of the host. */
+	lab_init(&l, UPLINK_BRIDGE, "br9", UPLINK_NONE, "");
+	ck_assert_int_eq(lab_open(&l), 0);
+	ck_assert(!hostnet_bridge_filters(l.h, 0));
+	ck_assert(!hostnet_bridge_filters(l.h, 1));
+	hostnet_close(l.h);
+}
+END_TEST
+
+START_TEST(tells_isolated_ports)
+{
+	struct lab l;
+	char name[IFNAMSIZ];
+
+	lab_init(&l, UPLINK_BRIDGE, "br7", UPLINK_NONE, NULL);
+	ck_assert_int_eq(open_as_nobody(&l), -EPERM);
+	follow_advice(l.err);
+	strcpy(name, port_get("br7", 1).name);
+	ck_assert_int_eq(lab_open(&l), 0);
+	ck_assert(!hostnet_bridge_filters(l.h, 0));
+	hostnet_close(l.h);
+	ck_assert_int_eq(sh("bridge link set dev %s isolated on", name), 0);
+	ck_assert(link_get(name).isolated);
+	ck_assert_int_eq(link_get(name).kind, LINK_TAP);
+	ck_assert(!link_get(port_get("br7", 0).name).isolated);
+	ck_assert_int_eq(lab_open(&l), 0);
+	ck_assert(hostnet_bridge_filters(l.h, 0));
+	hostnet_close(l.h);
+}
+END_TEST
+
 /* ---- what was there before ---- */
 
 START_TEST(keeps_existing_bridge)
@@ -590,6 +766,8 @@ START_TEST(printed_lines_make_the_next_run_work)
 	check_nothing_left();
 	follow_advice(l.err);
 	ck_assert_int_eq(open_as_nobody(&l), 0);
+	if (kind[_i] == UPLINK_BRIDGE)
+		ck_assert(has_noqueue(port_get("up7", 0).name));
 	/* The lines are for good: nothing of it was removed. */
 	ck_assert(link_exists("up7"));
 	ck_assert(link_exists("xv0"));
@@ -834,6 +1012,11 @@ static Suite *suite(void)
 	tcase_add_test(t, nets_without_uplink_or_nics_need_nothing);
 	tcase_add_test(t, two_nets_may_name_one_bridge);
 	tcase_add_test(t, tap_names_are_the_same_every_time);
+	tcase_add_test(t, new_ports_have_no_queue);
+	tcase_add_test(t, existing_port_keeps_its_queue);
+	tcase_add_test(t, noqueue_errors);
+	tcase_add_test(t, tells_bridges_that_filter);
+	tcase_add_test(t, tells_isolated_ports);
 	tcase_add_test(t, keeps_existing_bridge);
 	tcase_add_test(t, keeps_existing_tap);
 	tcase_add_test(t, keeps_bridge_that_user_added_port_to);
