@@ -1,7 +1,6 @@
 /*
- * The virtio devices of one machine, as vm.ini asks for them, on the transport that it asks for, and
- * its network cards of other models, on PCI.
- * The thread that has the machine (machine.h).
+ * The virtio devices of one machine, as vm.ini asks for them, on the transport that it asks for,
+ * and its network cards of other models, on PCI. The thread that has the machine (machine.h).
  */
 #ifndef VMM_DEVICES_H
 #define VMM_DEVICES_H
