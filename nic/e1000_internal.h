@@ -139,17 +139,22 @@ static inline void e1000_count(struct e1000 *e, unsigned stat, uint32_t n)
 
 enum e1000_octets { OCTETS_GOOD_RX, OCTETS_GOOD_TX, OCTETS_RX, OCTETS_TX };
 
-/* e1000.c */
-void e1000_raise(struct e1000 *e, uint32_t causes); /* any thread */
+/* e1000_reg.c; any thread. */
+extern const struct bus_ops e1000_mmio_ops, e1000_io_ops; /* opaque: the e1000 */
+void e1000_raise(struct e1000 *e, uint32_t causes);
+void e1000_irq_clear(struct e1000 *e, uint32_t causes, uint32_t mask_bits);
 /* Counts a good frame of `len` bytes (without FCS) in the registers that belong to its direction.
  */
 void e1000_count_frame(struct e1000 *e, bool tx, const uint8_t *dst, size_t len);
+
+/* e1000.c */
 /* The guest broke a rule; says so, at a limited rate. Any thread. */
 void e1000_complain(struct e1000 *e, const char *what, const char *why);
 /* The ring whose base register is `base_reg`, with its number of descriptors; NULL: there is none
- * there. */
+ * there. Whoever owns the registers of that ring. */
 void *e1000_ring(struct e1000 *e, unsigned base_reg, uint32_t *nr);
-
+/* On the loop: a write to one of the registers that concern it. */
+void e1000_write(struct e1000 *e, unsigned reg, uint32_t v);
 /* On the loop: the link may have changed; tells the driver. */
 void e1000_link_check(struct e1000 *e);
 
