@@ -5,7 +5,8 @@ e1000_pair() {
 	local net=$1 sender=$2 echo=$3 cmdline=$4
 	shift 4
 	vm s1 net_send "peer=$(mac 3) $cmdline" "$@"
-	vm e1 net_echo "" "$@"
+	# More buffers than the largest window: whatever is lost is lost by mistake.
+	vm e1 net_echo "buffers=128" "$@"
 	nic s1.eth0 "$net" "$(mac 2)"
 	ini "model = $sender"
 	nic e1.eth0 "$net" "$(mac 3)"
@@ -57,4 +58,27 @@ case_e1000_among_mmio() {
 	xvmm_run
 	want_rc 33
 	want_pair 1
+}
+
+# On the same net as a pair that must not notice, and on one of its own.
+case_e1000_hostile() {
+	local seed
+	for seed in 1 2; do
+		rm -f vm.ini
+		vm bad hostile_e1000 "seed=$seed rounds=2 verbose=1"
+		vm ping net_send "peer=$(mac 3) frames=200 size=0"
+		vm pong net_echo ""
+		net lan
+		net other
+		nic bad.eth0 "$([ $seed = 1 ] && echo lan || echo other)" "$(mac 1)"
+		ini "model = e1000"
+		nic ping.eth0 lan "$(mac 2)"
+		nic pong.eth0 lan "$(mac 3)"
+		ini "model = e1000"
+		xvmm_run
+		want_success ping pong bad
+		want ping.log "$NO_FAULT"
+		want err 'bad.eth0: .*(transmit|receive) stopped: '
+		want_rc 33
+	done
 }
