@@ -54,6 +54,7 @@ struct e1000_tx_ctx {
 struct e1000_tx {
 	_Atomic uint32_t head; /* TDH: the first descriptor that is not done; any thread reads */
 	_Atomic uint32_t tail; /* TDT: any vCPU writes */
+	_Atomic uint32_t done; /* counts frames; see e1000_see_buffers() */
 	uint32_t next;	       /* the next one to fetch: between them, those of the frame */
 	bool broken;	       /* until reset, or other ring registers */
 	bool blocked;	       /* send() said -EAGAIN: wait for tx_resume() */
@@ -86,6 +87,7 @@ struct e1000_rx {
 	bool live;	       /* RCTL.EN, and nothing broken */
 	_Atomic uint32_t head; /* RDH: written under the lock, read by any thread */
 	_Atomic uint32_t tail; /* RDT: any vCPU writes */
+	_Atomic uint32_t done; /* counts frames; see e1000_see_buffers() */
 	_Atomic bool starved;  /* somebody waits for buffers: tell the carrier at the next RDT */
 	uint32_t causes;       /* interrupts due at rx_end() */
 	bool low;	       /* RXDMT0 was raised for this shortage */
@@ -135,6 +137,17 @@ static inline void e1000_set(struct e1000 *e, unsigned reg, uint32_t v)
 static inline void e1000_count(struct e1000 *e, unsigned stat, uint32_t n)
 {
 	atomic_fetch_add_explicit(&e->reg[stat / 4], n, memory_order_relaxed);
+}
+
+/*
+ * A buffer that went back to the guest (DD) may come in again at once in the other ring, served by
+ * another thread. The guest orders the two by reading DD before it writes a tail, which the
+ * language knows nothing of: `done` is written before DD, and read before the tail is passed on.
+ */
+static inline void e1000_see_buffers(struct e1000 *e)
+{
+	(void)atomic_load_explicit(&e->rx.done, memory_order_acquire);
+	(void)atomic_load_explicit(&e->tx.done, memory_order_acquire);
 }
 
 enum e1000_octets { OCTETS_GOOD_RX, OCTETS_GOOD_TX, OCTETS_RX, OCTETS_TX };

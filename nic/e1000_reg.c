@@ -195,12 +195,14 @@ static void reg_write(struct e1000 *e, unsigned reg, uint32_t v)
 	case REG_TDT:
 		atomic_fetch_add_explicit(&e->stats.doorbells, 1, memory_order_relaxed);
 		/* The value is the message, so no ioeventfd can carry it: latch it and be gone. */
+		e1000_see_buffers(e);
 		atomic_store(&e->tx.tail, v);
 		if (e1000_get(e, REG_TCTL) & TCTL_EN)
 			loop_post(e->loop, &e->tx_work);
 		break;
 	case REG_RDT:
 		atomic_fetch_add_explicit(&e->stats.doorbells, 1, memory_order_relaxed);
+		e1000_see_buffers(e);
 		atomic_store(&e->rx.tail, v);
 		if (atomic_exchange(&e->rx.starved, false))
 			loop_post(e->loop, &e->rx_work);

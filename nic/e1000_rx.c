@@ -313,6 +313,7 @@ static void write_back(struct e1000 *e, size_t len, uint8_t status, uint16_t spe
 	uint32_t nr, at = atomic_load(&rx->head);
 	uint8_t *ring = e1000_ring(e, REG_RDBAL, &nr);
 
+	atomic_fetch_add_explicit(&rx->done, 1, memory_order_release);
 	for (unsigned i = 0; len && i < rx->nr_bufs; i++) {
 		size_t n = len < rx->buf[i].iov_len ? len : rx->buf[i].iov_len;
 		uint64_t *desc = (uint64_t *)(ring + (size_t)at * E1000_DESC_BYTES);

@@ -248,6 +248,7 @@ static void complete(struct e1000_tx *tx, uint8_t *ring, uint32_t nr)
 {
 	uint32_t at = atomic_load_explicit(&tx->head, memory_order_relaxed);
 
+	atomic_fetch_add_explicit(&tx->done, 1, memory_order_release);
 	for (unsigned i = 0; i < tx->nr_descs; i++) {
 		if (tx->report[i])
 			write_back(tx, ring, at);
