@@ -30,10 +30,15 @@ tell() {
 # answer GUEST [SECONDS]: waits for the end of it. What it printed is in ANSWER; its status comes
 # back, 124 if there was no answer.
 answer() {
-	local line until=$((SECONDS + ${2:-60}))
+	local line begun='' until=$((SECONDS + ${2:-60}))
 	ANSWER=
 	while [ $SECONDS -le $until ]; do
-		IFS= read -r -t 1 line <&"${AGENT[$1]}" || continue
+		# The time may be over in the midst of a line, whose beginning is then in $line.
+		if ! IFS= read -r -t 1 line <&"${AGENT[$1]}"; then
+			begun+=$line
+			continue
+		fi
+		line=$begun$line begun=''
 		case $line in
 		"DONE ${ASKED[$1]} "*) return "${line##* }" ;;
 		"DONE "*) ANSWER= ;; # of an earlier one
