@@ -23,7 +23,7 @@ CPPFLAGS += -I. -I$(BUILD)/gen -DXVMM_VERSION='"$(VERSION)"'
 ifneq ($(SAN),)
 SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 endif
-LIBS     := -linih
+LIBS     := -linih -ljansson
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))

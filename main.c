@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "vmm/client.h"
 #include "vmm/config.h"
 #include "vmm/doctor.h"
 #include "vmm/lab.h"
@@ -18,13 +19,21 @@ static const char usage_text[] =
 	"\n"
 	"  run [-q|-v] FILE    run the guests of a vm.ini until the last one has ended\n"
 	"  check FILE          say what is wrong with a vm.ini; start nothing\n"
+	"  stat [--json] [LAB] show guests, NICs and counters of a running lab\n"
+	"  events [--follow] [--json] [LAB]\n"
+	"                      show the changes of its bindings\n"
+	"  swap [LAB] NIC uplink|direct|auto\n"
+	"                      bind what a NIC transmits by hand, or let the detector decide\n"
 	"  doctor [--quiet]    say what this host can do, and how to mend what it can't\n"
 	"  version             say which xvmm this is\n"
 	"  help                this text\n"
 	"\n"
 	"Exit status of run: 0 all guests ended in good order; 1 the host failed; 2 the vm.ini is\n"
 	"wrong; 3 rights are missing; 4 a guest crashed or had to be killed; a guest that ends\n"
-	"through the debug-exit port gives its own (value * 2 + 1).\n";
+	"through the debug-exit port gives its own (value * 2 + 1). stat, events and swap: 0 or "
+	"1.\n"
+	"LAB is the name of a lab or the path of its socket; it can be left out if only one "
+	"runs.\n";
 
 static int usage_error(const char *what, const char *arg)
 {
@@ -98,6 +107,76 @@ static int cmd_check(int argc, char **argv)
 	return 0;
 }
 
+/* [LAB], which may be left out (NULL). False: there is more. */
+static bool optional_lab(int argc, char **argv, const char **lab)
+{
+	*lab = optind < argc ? argv[optind] : NULL;
+	return argc - optind <= 1;
+}
+
+static int cmd_stat(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *lab;
+	bool json = false;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "j", options, NULL)) != -1) {
+		if (opt != 'j')
+			return usage_error("stat: unknown option", NULL);
+		json = true;
+	}
+	if (!optional_lab(argc, argv, &lab))
+		return usage_error("stat: takes one LAB", NULL);
+	return client_stat(lab, json, stdout);
+}
+
+static int cmd_events(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "follow", no_argument, NULL, 'f' },
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	bool follow = false, json = false;
+	const char *lab;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "fj", options, NULL)) != -1) {
+		switch (opt) {
+		case 'f':
+			follow = true;
+			break;
+		case 'j':
+			json = true;
+			break;
+		default:
+			return usage_error("events: unknown option", NULL);
+		}
+	}
+	if (!optional_lab(argc, argv, &lab))
+		return usage_error("events: takes one LAB", NULL);
+	return client_events(lab, follow, json, stdout);
+}
+
+static int cmd_swap(int argc, char **argv)
+{
+	const char *lab, *binding;
+
+	if (getopt(argc, argv, "") != -1)
+		return usage_error("swap: unknown option", NULL);
+	if (argc - optind < 2 || argc - optind > 3)
+		return usage_error("swap: needs [LAB] NIC uplink|direct|auto", NULL);
+	lab = argc - optind == 3 ? argv[optind] : NULL;
+	binding = argv[argc - 1];
+	if (strcmp(binding, "uplink") && strcmp(binding, "direct") && strcmp(binding, "auto"))
+		return usage_error("swap: no binding, it can be uplink, direct or auto", binding);
+	return client_swap(lab, argv[argc - 2], binding, stdout);
+}
+
 static int cmd_doctor(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -133,8 +212,9 @@ static const struct {
 	const char *name;
 	int (*fn)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },	    { "check", cmd_check }, { "doctor", cmd_doctor },
-	{ "version", cmd_version }, { "help", cmd_help },   { "--version", cmd_version },
+	{ "run", cmd_run },	    { "check", cmd_check },   { "doctor", cmd_doctor },
+	{ "stat", cmd_stat },	    { "events", cmd_events }, { "swap", cmd_swap },
+	{ "version", cmd_version }, { "help", cmd_help },     { "--version", cmd_version },
 	{ "--help", cmd_help },	    { "-h", cmd_help },
 };
 

@@ -66,6 +66,31 @@ int gmem_read(const struct gmem *m, gpa_t gpa, void *dst, uint64_t len);
 int gmem_write(const struct gmem *m, gpa_t gpa, const void *src, uint64_t len);
 int gmem_zero(const struct gmem *m, gpa_t gpa, uint64_t len);
 
+/*
+ * For the thread sanitizer, nothing otherwise. A buffer that one thread filled goes to the guest
+ * (used ring) and may come back to another thread (available ring of another queue). The guest
+ * orders the two, where the sanitizer can't see it.
+ */
+#ifdef __SANITIZE_THREAD__
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+static inline void gmem_handed_over(const struct gmem *m)
+{
+	__tsan_release((void *)m);
+}
+static inline void gmem_taken_over(const struct gmem *m)
+{
+	__tsan_acquire((void *)m);
+}
+#else
+static inline void gmem_handed_over(const struct gmem *m)
+{
+}
+static inline void gmem_taken_over(const struct gmem *m)
+{
+}
+#endif
+
 /* The highest address that belongs to guest memory, plus one. */
 gpa_t gmem_end(const struct gmem *m);
 

@@ -24,7 +24,7 @@ struct call {
 
 /* Runs what is queued now. Work that a handler posts meanwhile waits for the next turn (its wake-up
  * is already on its way), so that work that keeps posting itself cannot starve descriptors. */
-static void run_posted(struct loop *l)
+static bool run_posted(struct loop *l)
 {
 	struct loop_work *last, *w;
 	bool end;
@@ -33,7 +33,7 @@ static void run_posted(struct loop *l)
 	last = l->work_tail;
 	pthread_mutex_unlock(&l->lock);
 	if (!last)
-		return;
+		return false;
 	do {
 		pthread_mutex_lock(&l->lock);
 		w = l->work_head;
@@ -45,6 +45,7 @@ static void run_posted(struct loop *l)
 		end = w == last; /* w may be gone once it has run */
 		w->fn(w);
 	} while (!end);
+	return true;
 }
 
 static void on_wake(struct loop_fd *h, uint32_t events)
@@ -174,8 +175,8 @@ void loop_stop(struct loop *l)
 	atomic_store(&l->running, false);
 	pthread_mutex_unlock(&l->lock);
 	/* Somebody may be waiting in loop_call() for work that the thread no longer took. */
-	while (l->work_head)
-		run_posted(l);
+	while (run_posted(l))
+		;
 }
 
 bool loop_on_thread(const struct loop *l)

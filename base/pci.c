@@ -400,20 +400,6 @@ static void ecam_write(struct bus_region *r, uint64_t offset, uint64_t value, un
 
 static const struct bus_ops ecam_ops = { .read = ecam_read, .write = ecam_write };
 
-/* Mechanism #1: only a dword access at 0xcf8 is one to the address register. */
-static uint64_t conf_addr_read(struct bus_region *r, uint64_t offset, unsigned size)
-{
-	struct pci_host *h = r->opaque;
-	uint32_t v;
-
-	if (size != 4)
-		return ~0ull;
-	pthread_mutex_lock(&h->lock);
-	v = h->conf1_address;
-	pthread_mutex_unlock(&h->lock);
-	return v;
-}
-
 /* What answers an access to the address register that is not PCI's. */
 static struct bus_region *under_conf1(struct pci_host *h, uint64_t offset, unsigned size)
 {
@@ -421,6 +407,25 @@ static struct bus_region *under_conf1(struct pci_host *h, uint64_t offset, unsig
 	uint64_t port = h->conf_addr.base + offset;
 
 	return u && port >= u->base && port - u->base + size <= u->size_bytes ? u : NULL;
+}
+
+/* Mechanism #1: only a dword access at 0xcf8 is one to the address register. */
+static uint64_t conf_addr_read(struct bus_region *r, uint64_t offset, unsigned size)
+{
+	struct pci_host *h = r->opaque;
+	struct bus_region *under;
+	uint32_t v;
+
+	if (size != 4) {
+		under = under_conf1(h, offset, size);
+		return under ? under->ops->read(under, h->conf_addr.base + offset - under->base,
+						size)
+			     : ~0ull;
+	}
+	pthread_mutex_lock(&h->lock);
+	v = h->conf1_address;
+	pthread_mutex_unlock(&h->lock);
+	return v;
 }
 
 static void conf_addr_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)

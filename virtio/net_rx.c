@@ -112,6 +112,24 @@ static int rx_pop(struct virtio_net *net)
 	return rc;
 }
 
+/* Buffers that lie one behind the other in guest memory, as Linux cuts them from larger pieces,
+ * are one run to whoever fills them: a long copy is cheaper than many short ones. Returns the
+ * number of segments then in iov. */
+static unsigned join(struct iovec *iov, unsigned used, unsigned added)
+{
+	struct iovec *last;
+
+	if (!used || !added)
+		return used + added;
+	last = &iov[used - 1];
+	if ((uint8_t *)last->iov_base + last->iov_len != iov[used].iov_base)
+		return used + added;
+	last->iov_len += iov[used].iov_len;
+	if (added > 1)
+		memmove(&iov[used], &iov[used + 1], (added - 1) * sizeof(*iov));
+	return used + added - 1;
+}
+
 ssize_t net_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned *iovcnt)
 {
 	struct virtio_net *net = net_of(p);
@@ -149,7 +167,7 @@ ssize_t net_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned 
 			virtq_unpop(rx_queue(net), 1);
 			break;
 		}
-		used += iov_slice(cur, bytes, iov + used, room - used);
+		used = join(iov, used, iov_slice(cur, bytes, iov + used, room - used));
 		rx->bufs[rx->nr_bufs++] =
 			(struct net_rx_buf){ .head = chain->head, .bytes = bytes };
 		got += bytes;

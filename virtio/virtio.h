@@ -69,7 +69,7 @@ struct virtio_dev {
 	uint8_t status;
 	bool live; /* DRIVER_OK and not NEEDS_RESET */
 	_Atomic uint32_t config_generation;
-	uint32_t guest_faults; /* rules broken since the machine started */
+	_Atomic uint32_t guest_faults; /* rules broken since the machine started */
 	_Atomic uint64_t interrupts, doorbells;
 	struct log_limit fault_log;
 };

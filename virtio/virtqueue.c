@@ -119,6 +119,7 @@ int virtq_enable(struct virtq *vq, const struct gmem *mem, bool event_idx, bool 
 	if (!desc || !avail || !used)
 		return err;
 
+	gmem_taken_over(mem);
 	vq->mem = mem;
 	vq->desc = desc;
 	vq->avail = avail;
@@ -208,14 +209,19 @@ static int enter_indirect(struct virtq *vq, const struct virtq_desc *d,
 
 static int chain_walk(struct virtq *vq, struct virtq_chain *c)
 {
+	struct virtq_desc first = desc_copy(vq->desc, c->head);
 	const struct virtq_desc *table = vq->desc;
 	uint32_t nr = vq->size, index = c->head;
 	bool nested = false;
 	uint32_t steps = 0;
 	int r;
 
+	/* Most chains, and all of Linux's receive buffers, are one descriptor. */
+	if (!(first.flags & (DESC_NEXT | DESC_INDIRECT)))
+		return chain_add(vq, c, &first);
 	for (;;) {
-		struct virtq_desc d = desc_copy(table, index);
+		/* Never read again what was decided on. */
+		struct virtq_desc d = steps || nested ? desc_copy(table, index) : first;
 
 		/* More steps than the table has entries: the chain bites its tail. (Linux makes
 		 * indirect chains longer than the queue, so that is no measure.) */
@@ -259,6 +265,7 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
 	pending = avail - vq->last_avail;
 	if (!pending)
 		return 0;
+	gmem_taken_over(vq->mem);
 	in_flight = vq->last_avail - vq->published_used;
 	if ((uint32_t)pending + in_flight > vq->size)
 		return virtq_break(vq, "available index moved by more than the queue's size");
@@ -315,6 +322,7 @@ bool virtq_publish(struct virtq *vq)
 
 	if (!vq->enabled || vq->used_idx == vq->published_used)
 		return false;
+	gmem_handed_over(vq->mem);
 	store16(&vq->used->idx, vq->used_idx, memory_order_release);
 	vq->published_used = vq->used_idx;
 	/* The index must be visible before we look at what the driver wants; see the top. */

@@ -21,6 +21,7 @@ enum device_kind { DEV_NET, DEV_BLK, DEV_CONSOLE, DEV_RNG };
 
 struct device {
 	enum device_kind kind;
+	unsigned index; /* of a NIC, in cfg */
 	struct virtio_dev *dev;
 	union {
 		struct virtio_net *net;
@@ -77,6 +78,7 @@ static int add_nic(struct devices *d, struct device *dev, unsigned index)
 	int rc;
 
 	dev->kind = DEV_NET;
+	dev->index = index;
 	rc = virtio_net_create(&dev->net, nic->full_name, nic->mac, d->p.loop, d->p.plat);
 	if (rc)
 		return rc;
@@ -272,4 +274,34 @@ void devices_destroy(struct devices *d)
 		destroy_one(&d->dev[i]);
 	free(d->dev);
 	free(d);
+}
+
+static struct device *find_nic(struct devices *d, unsigned nic)
+{
+	for (unsigned i = 0; i < d->nr; i++) {
+		if (d->dev[i].kind == DEV_NET && d->dev[i].index == nic)
+			return &d->dev[i];
+	}
+	return NULL;
+}
+
+int devices_nic_info(struct devices *d, unsigned nic, struct nic_info *out)
+{
+	struct device *dev = find_nic(d, nic);
+
+	if (!dev)
+		return -ENOENT;
+	nic_info_read(out, virtio_net_port(dev->net), dev->dev, dev->sw);
+	return 0;
+}
+
+int devices_nic_swap(struct devices *d, unsigned nic, bool pin, enum binding b)
+{
+	struct device *dev = find_nic(d, nic);
+
+	if (!dev)
+		return -ENOENT;
+	if (!dev->sw)
+		return -ENOTSUP;
+	return netswitch_command(dev->sw, virtio_net_port(dev->net), pin, b);
 }

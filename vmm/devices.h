@@ -1,11 +1,12 @@
 /*
  * The virtio devices of one machine, as vm.ini asks for them, on the transport that it asks for.
- * Main thread only.
+ * The thread that has the machine (machine.h).
  */
 #ifndef VMM_DEVICES_H
 #define VMM_DEVICES_H
 
 #include "vmm/machine.h"
+#include "vmm/nic_info.h"
 
 struct devices;
 
@@ -30,5 +31,10 @@ int devices_start(struct devices *d);
 /* Every device stops serving, on its own loop; then the threads that devices_start() made end. */
 void devices_stop(struct devices *d);
 void devices_destroy(struct devices *d);
+
+/* A NIC of the lab, by its index in cfg. -ENOENT: it is not this guest's. */
+int devices_nic_info(struct devices *d, unsigned nic, struct nic_info *out);
+/* netswitch_command() for it. -ENOTSUP: it is on no switch. */
+int devices_nic_swap(struct devices *d, unsigned nic, bool pin, enum binding b);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -38,40 +39,126 @@ static void on_event(void *arg, enum machine_event ev, int status)
 	loop_post(g->main_loop, &g->event_work);
 }
 
-static void drop_machine(struct guest *g)
+static struct guest_nic *find_nic(struct guest *g, unsigned nic)
 {
-	if (!g->machine)
-		return;
-	machine_stop(g->machine);
-	machine_destroy(g->machine);
-	g->machine = NULL;
-	pthread_mutex_lock(&g->lock);
-	g->event_pending = false;
-	pthread_mutex_unlock(&g->lock);
+	for (unsigned i = 0; i < g->nr_nics; i++) {
+		if (g->nics[i].index == nic)
+			return &g->nics[i];
+	}
+	return NULL;
 }
 
-static void end(struct guest *g)
+static int init_nics(struct guest *g)
 {
-	drop_machine(g);
+	const struct lab_config *cfg = g->params.cfg;
+
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < cfg->nr_nics; i++)
+		n += cfg->nic[i].guest == g->params.guest;
+	g->nics = calloc(n + 1, sizeof(*g->nics));
+	if (!g->nics)
+		return -ENOMEM;
+	for (unsigned i = 0; i < cfg->nr_nics; i++) {
+		if (cfg->nic[i].guest == g->params.guest)
+			g->nics[g->nr_nics++].index = i;
+	}
+	return 0;
+}
+
+/* Who has the machine: once before it is stopped, so that counters never seem to go back, and once
+ * after that, when they are final. */
+static void note_counters(struct guest *g)
+{
+	struct nic_info info;
+
+	for (unsigned i = 0; i < g->nr_nics; i++) {
+		if (machine_nic_info(g->machine, g->nics[i].index, &info))
+			continue;
+		pthread_mutex_lock(&g->lock);
+		g->nics[i].closing = info.counters;
+		pthread_mutex_unlock(&g->lock);
+	}
+}
+
+/* The machine is gone. */
+static void keep_counters(struct guest *g)
+{
+	for (unsigned i = 0; i < g->nr_nics; i++) {
+		nic_counters_add(&g->nics[i].past, &g->nics[i].closing);
+		memset(&g->nics[i].closing, 0, sizeof(g->nics[i].closing));
+	}
+}
+
+static void free_machine(struct guest *g)
+{
+	machine_stop(g->machine);
+	note_counters(g);
+	machine_destroy(g->machine);
+	g->machine = NULL;
+}
+
+static void *teardown_main(void *arg)
+{
+	struct guest *g = arg;
+
+	free_machine(g);
+	loop_post(g->main_loop, &g->down_work);
+	return NULL;
+}
+
+static void join_teardown(struct guest *g)
+{
+	if (g->has_teardown)
+		pthread_join(g->teardown, NULL);
+	g->has_teardown = false;
+}
+
+static void stop(struct guest *g, bool again)
+{
+	note_counters(g);
+	g->state = GUEST_STOPPING;
+	g->again = again;
+	g->has_teardown = !pthread_create(&g->teardown, NULL, teardown_main, g);
+	if (!g->has_teardown) /* then the others have to wait */
+		teardown_main(g);
+}
+
+static void has_ended(struct guest *g)
+{
 	loop_timer_cancel(&g->restart_timer);
 	g->state = GUEST_ENDED;
 	g->ended(g->ended_arg);
 }
 
-static void restart(struct guest *g)
+static void build_and_start(struct guest *g)
 {
-	bool quick = now_ns() - g->started_ns < QUICK_NS;
-
-	drop_machine(g);
-	g->quick_restarts = quick ? g->quick_restarts + 1 : 0;
-	if (g->quick_restarts > QUICK_MAX) {
-		g->state = GUEST_RESTARTING;
-		loop_timer_arm(&g->restart_timer, RESTART_DELAY_NS);
+	g->restarts++;
+	if (guest_build(g)) {
+		g->exit_status = EXIT_HOST_FAULT;
+		has_ended(g);
 		return;
 	}
-	if (guest_build(g) || guest_start(g)) {
-		g->exit_status = 1;
-		end(g);
+	guest_start(g);
+}
+
+static void on_down_work(struct loop_work *w)
+{
+	struct guest *g = container_of(w, struct guest, down_work);
+
+	join_teardown(g);
+	keep_counters(g);
+	/* Nothing of the old machine runs any more. */
+	pthread_mutex_lock(&g->lock);
+	g->event_pending = false;
+	pthread_mutex_unlock(&g->lock);
+	if (!g->again || g->asked_to_end) {
+		has_ended(g);
+	} else if (g->quick_restarts > QUICK_MAX) {
+		g->state = GUEST_RESTARTING;
+		loop_timer_arm(&g->restart_timer, RESTART_DELAY_NS);
+	} else {
+		build_and_start(g);
 	}
 }
 
@@ -79,23 +166,35 @@ static void on_restart_timer(struct loop_timer *t)
 {
 	struct guest *g = container_of(t, struct guest, restart_timer);
 
-	if (g->state != GUEST_RESTARTING)
-		return;
-	if (guest_build(g) || guest_start(g)) {
-		g->exit_status = 1;
-		end(g);
-	}
+	if (g->state == GUEST_RESTARTING)
+		build_and_start(g);
+}
+
+static void restart(struct guest *g)
+{
+	bool quick = now_ns() - g->started_ns < QUICK_NS;
+
+	g->quick_restarts = quick ? g->quick_restarts + 1 : 0;
+	stop(g, true);
+}
+
+static void end(struct guest *g)
+{
+	stop(g, false);
 }
 
 static void reboot_or_end(struct guest *g, const char *what, const char *key,
 			  enum end_action action, int status)
 {
-	if (action == END_RESTART) {
+	if (action == END_RESTART && !g->asked_to_end) {
 		log_info(g->cfg->name, "%s; starting again", what);
 		restart(g);
 		return;
 	}
-	log_info(g->cfg->name, "%s; stopped (%s = stop)", what, key);
+	if (action == END_RESTART)
+		log_info(g->cfg->name, "%s; stopped, as it was asked to", what);
+	else
+		log_info(g->cfg->name, "%s; stopped (%s = stop)", what, key);
 	if (status)
 		g->exit_status = status;
 	end(g);
@@ -140,7 +239,7 @@ static void on_event_work(struct loop_work *w)
 		break;
 	case MACHINE_HOST_FAULT:
 		log_error(g->cfg->name, "ended: %s", strerror(status));
-		g->exit_status = 1;
+		g->exit_status = EXIT_HOST_FAULT;
 		end(g);
 		break;
 	}
@@ -149,7 +248,7 @@ static void on_event_work(struct loop_work *w)
 int guest_init(struct guest *g, const struct machine_params *params, struct console_terminal *term,
 	       struct loop *main_loop, void (*ended)(void *arg), void *arg)
 {
-	const char *what = "I/O thread";
+	const char *what = "counters";
 	int rc;
 
 	memset(g, 0, sizeof(*g));
@@ -157,9 +256,14 @@ int guest_init(struct guest *g, const struct machine_params *params, struct cons
 	g->params = *params;
 	g->main_loop = main_loop;
 	g->event_work.fn = on_event_work;
+	g->down_work.fn = on_down_work;
 	g->ended = ended;
 	g->ended_arg = arg;
 	pthread_mutex_init(&g->lock, NULL);
+	rc = init_nics(g);
+	if (rc)
+		goto out_lock;
+	what = "I/O thread";
 	snprintf(g->io_name, sizeof(g->io_name), "%.12s/io", g->cfg->name);
 	rc = loop_init(&g->io, g->io_name);
 	if (rc)
@@ -192,6 +296,7 @@ out_timer:
 out_loop:
 	loop_fini(&g->io);
 out_lock:
+	free(g->nics);
 	pthread_mutex_destroy(&g->lock);
 	log_error(g->cfg->name, "%s: %s", what, strerror(-rc));
 	return rc;
@@ -199,12 +304,15 @@ out_lock:
 
 void guest_fini(struct guest *g)
 {
-	drop_machine(g);
+	join_teardown(g);
+	if (g->machine)
+		free_machine(g);
 	if (g->virtio_console)
 		console_close(g->virtio_console);
 	console_close(g->console);
 	loop_timer_fini(g->main_loop, &g->restart_timer);
 	loop_fini(&g->io);
+	free(g->nics);
 	pthread_mutex_destroy(&g->lock);
 }
 
@@ -222,7 +330,7 @@ int guest_build(struct guest *g)
 	return 0;
 }
 
-int guest_start(struct guest *g)
+void guest_start(struct guest *g)
 {
 	int rc;
 
@@ -233,24 +341,50 @@ int guest_start(struct guest *g)
 	g->started_ns = now_ns();
 	g->state = GUEST_RUNNING;
 	rc = machine_start(g->machine);
-	if (rc)
+	if (rc) {
 		log_error(g->cfg->name, "threads: %s", strerror(-rc));
-	return rc;
+		g->exit_status = EXIT_HOST_FAULT;
+		end(g);
+	}
 }
 
 void guest_shutdown(struct guest *g)
 {
+	g->asked_to_end = true;
 	if (g->state == GUEST_RUNNING)
 		machine_power_button(g->machine);
 	else if (g->state == GUEST_RESTARTING)
-		guest_kill(g, "stopped while waiting to start again");
+		has_ended(g);
 }
 
 void guest_kill(struct guest *g, const char *why)
 {
-	if (g->state != GUEST_RUNNING && g->state != GUEST_RESTARTING)
+	g->asked_to_end = true;
+	if (g->state == GUEST_RUNNING) {
+		log_info(g->cfg->name, "%s", why);
+		g->exit_status = EXIT_GUEST_CRASHED;
+		end(g);
+	} else if (g->state == GUEST_RESTARTING) {
+		has_ended(g);
+	}
+}
+
+void guest_nic_info(struct guest *g, unsigned nic, struct nic_info *out)
+{
+	bool has_machine = g->state == GUEST_BUILT || g->state == GUEST_RUNNING;
+	struct guest_nic *n = find_nic(g, nic);
+
+	if (!n || !has_machine || machine_nic_info(g->machine, nic, out))
+		memset(out, 0, sizeof(*out));
+	if (!n)
 		return;
-	log_info(g->cfg->name, "%s", why);
-	g->exit_status = EXIT_GUEST_CRASHED;
-	end(g);
+	nic_counters_add(&out->counters, &n->past);
+	pthread_mutex_lock(&g->lock);
+	nic_counters_add(&out->counters, &n->closing);
+	pthread_mutex_unlock(&g->lock);
+}
+
+int guest_nic_swap(struct guest *g, unsigned nic, bool pin, enum binding b)
+{
+	return g->state == GUEST_RUNNING ? machine_nic_swap(g->machine, nic, pin, b) : -ENODEV;
 }

@@ -1,5 +1,6 @@
 /*
- * Run directory and records. Theory of operation: hostnet_record.h. Main thread; file locks only.
+ * Records in the run directory. Theory of operation: hostnet_record.h. Main thread; file locks
+ * only.
  */
 #include "vmm/hostnet_record.h"
 
@@ -16,66 +17,6 @@
 #define RECORD_PREFIX "net-"
 #define RECORD_MAGIC  "xvmm-record 1\n"
 #define RECORD_BYTES  4096
-
-static int rundir_try(struct rundir *d, bool create, const char *fmt, const char *base)
-{
-	struct stat st;
-	int n = snprintf(d->path, sizeof(d->path), fmt, base);
-
-	if (n < 0 || (size_t)n >= sizeof(d->path))
-		return -ENAMETOOLONG;
-	if (create && mkdir(d->path, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	d->fd = open(d->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (d->fd < 0)
-		return errno == ENOTDIR || errno == ELOOP ? -EACCES : -errno;
-	/* In /tmp anybody may have been here first. */
-	if (fstat(d->fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 077) ||
-	    (create && access(d->path, W_OK) < 0)) {
-		rundir_close(d);
-		return -EACCES;
-	}
-	return 0;
-}
-
-int rundir_open(struct rundir *d, bool create)
-{
-	const char *xdg = secure_getenv("XDG_RUNTIME_DIR");
-	char uid[16];
-	int r = -ENOENT;
-
-	d->fd = -1;
-	if (geteuid() == 0)
-		r = rundir_try(d, create, "%s/xvmm", "/run");
-	if (r && xdg && xdg[0] == '/')
-		r = rundir_try(d, create, "%s/xvmm", xdg);
-	if (r) {
-		snprintf(uid, sizeof(uid), "%u", (unsigned)geteuid());
-		r = rundir_try(d, create, "/tmp/xvmm-%s", uid);
-	}
-	return r;
-}
-
-void rundir_close(struct rundir *d)
-{
-	if (d->fd >= 0)
-		close(d->fd);
-	d->fd = -1;
-}
-
-int rundir_lock(struct rundir *d)
-{
-	while (flock(d->fd, LOCK_EX) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return 0;
-}
-
-void rundir_unlock(struct rundir *d)
-{
-	if (d->fd >= 0)
-		flock(d->fd, LOCK_UN);
-}
 
 /* Several network namespaces may share one /run; what a record says holds in its own only. */
 static unsigned long long this_netns(void)

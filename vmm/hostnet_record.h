@@ -1,5 +1,6 @@
 /*
- * The run directory: what each living xvmm has made on the host that outlives a kill -9.
+ * Records in the run directory (rundir.h): what each living xvmm has made on the host that outlives
+ * a kill -9.
  *
  * One file per process, locked (flock) while the process lives; the kernel drops the lock however
  * it dies. A file that nobody has locked tells the next run what to remove. Only bridges need it:
@@ -9,10 +10,8 @@
  * down, and only then creates the bridge with it: there is no moment at which a bridge of ours
  * exists unrecorded, and a bridge of the same name that somebody else made is never taken for ours.
  *
- * The directory: /run/xvmm for root, else $XDG_RUNTIME_DIR/xvmm, else /tmp/xvmm-UID; mode 0700.
- *
- * Main thread. rundir_lock() serialises against other processes; hold it around every function
- * below it and around what it is to be in step with.
+ * Main thread. Hold rundir_lock() around every function here and around what it is to be in step
+ * with.
  */
 #ifndef VMM_HOSTNET_RECORD_H
 #define VMM_HOSTNET_RECORD_H
@@ -20,13 +19,9 @@
 #include <net/if.h>
 
 #include "base/types.h"
+#include "vmm/rundir.h"
 
 #define RECORD_MAX_BRIDGES 32
-
-struct rundir {
-	int fd; /* -1: none */
-	char path[256];
-};
 
 struct record_bridge {
 	char name[IFNAMSIZ];
@@ -37,13 +32,6 @@ struct record {
 	int fd; /* -1: none; holds the lock that says "alive" */
 	char name[32];
 };
-
-/* create: make it if it is missing; otherwise -ENOENT. Errors: -EACCES: exists, but is not a
- * directory that only this user can enter; errno of mkdir(2), open(2). */
-int rundir_open(struct rundir *d, bool create);
-void rundir_close(struct rundir *d);
-int rundir_lock(struct rundir *d);
-void rundir_unlock(struct rundir *d);
 
 /* Writes this process's record; call it before anything is made. who: for readers, without control
  * characters. */

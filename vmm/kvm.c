@@ -36,13 +36,11 @@ int kvm_open(struct kvm_host *kvm, char *why, size_t why_bytes)
 		if (rc == -EACCES || rc == -EPERM)
 			snprintf(why, why_bytes,
 				 "/dev/kvm: permission denied; as root: usermod -aG kvm USER, and "
-				 "log in "
-				 "again");
+				 "log in again");
 		else
 			snprintf(why, why_bytes,
 				 "/dev/kvm: %s; load kvm_intel or kvm_amd, or turn virtualisation "
-				 "on in "
-				 "the firmware",
+				 "on in the firmware",
 				 strerror(-rc));
 		return rc;
 	}

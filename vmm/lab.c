@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/vnet.h"
+#include "vmm/control.h"
 #include "vmm/guest.h"
 #include "vmm/hostnet.h"
 #include "vmm/tap.h"
@@ -41,6 +42,8 @@ struct lab {
 	struct remapper *remapper;
 	struct guest *guest;
 	unsigned nr_guests; /* initialised */
+	struct lab_view view;
+	struct control *control;
 };
 
 /* For the handler of fatal signals only: whose terminal to restore before the process dies. */
@@ -137,16 +140,42 @@ static void raise_limits(void)
 	}
 }
 
+/* The signals that end a lab. One that whoever started us has ignored (nohup) stays ignored: a
+ * blocked signal would come all the same. */
+static void end_signals(sigset_t *set)
+{
+	struct sigaction hup;
+
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	if (sigaction(SIGHUP, NULL, &hup) || hup.sa_handler != SIG_IGN)
+		sigaddset(set, SIGHUP);
+}
+
+/* First of all: a signal while nets and guests are being built must not leave them behind. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	end_signals(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static bool interrupted(void)
+{
+	sigset_t set;
+
+	return !sigpending(&set) && (sigismember(&set, SIGINT) || sigismember(&set, SIGTERM) ||
+				     sigismember(&set, SIGHUP));
+}
+
 static int open_signals(struct lab *lab)
 {
 	sigset_t set;
 	int rc;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	end_signals(&set);
 	lab->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (lab->signals.fd < 0)
 		return -errno;
@@ -225,8 +254,10 @@ static int open_nets(struct lab *lab)
 	lab->net_fds = calloc(cfg->nr_nets + 1, sizeof(int));
 	lab->nics = calloc(cfg->nr_nics + 1, sizeof(*lab->nics));
 	lab->sw = calloc(cfg->nr_nets + 1, sizeof(*lab->sw));
-	if (!lab->tap_fds || !lab->net_fds || !lab->nics || !lab->sw)
+	if (!lab->tap_fds || !lab->net_fds || !lab->nics || !lab->sw) {
+		log_error(NULL, "nets: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	rc = hostnet_open(&lab->hostnet, cfg, stderr, lab->tap_fds, lab->net_fds);
 	if (rc)
 		return rc;
@@ -275,8 +306,10 @@ static int build_guests(struct lab *lab)
 	int rc;
 
 	lab->guest = calloc(lab->cfg->nr_guests, sizeof(*lab->guest));
-	if (!lab->guest)
+	if (!lab->guest) {
+		log_error(NULL, "guests: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	for (unsigned i = 0; i < lab->cfg->nr_guests; i++) {
 		params.guest = i;
 		rc = guest_init(&lab->guest[i], &params, lab->terminal, &lab->loop, on_guest_ended,
@@ -284,6 +317,8 @@ static int build_guests(struct lab *lab)
 		if (rc)
 			return rc;
 		lab->nr_guests++;
+		if (interrupted())
+			return -EINTR;
 		rc = guest_build(&lab->guest[i]);
 		if (rc)
 			return rc;
@@ -321,31 +356,48 @@ static int build(struct lab *lab)
 		return LAB_HOST_FAULT;
 	}
 	lab_crash_terminal = lab->terminal;
-	return build_guests(lab) ? LAB_HOST_FAULT : LAB_OK;
+	rc = build_guests(lab);
+	if (rc == -EINTR || interrupted()) {
+		log_info(NULL, "ended by a signal before any guest was started");
+		return LAB_GUEST_CRASHED;
+	}
+	return rc ? LAB_HOST_FAULT : LAB_OK;
 }
 
 int lab_run(const struct lab_config *cfg)
 {
 	struct lab lab = { .cfg = cfg, .kvm.fd = -1, .signals.fd = -1 };
-	int status;
+	int status, rc;
 
+	block_signals();
 	raise_limits();
 	catch_fatal_signals();
 	vcpu_setup_signal();
 	lab.end_work.fn = on_end_work;
-	if (loop_init(&lab.loop, "xvmm"))
+	rc = loop_init(&lab.loop, "xvmm");
+	if (rc) {
+		log_error(NULL, "set-up: %s", strerror(-rc));
 		return LAB_HOST_FAULT;
+	}
 
 	status = build(&lab);
 	if (status == LAB_OK) {
-		for (unsigned i = 0; i < lab.nr_guests; i++) {
-			if (guest_start(&lab.guest[i]))
-				guest_kill(&lab.guest[i], "could not be started");
-		}
+		lab.view = (struct lab_view){
+			.cfg = cfg,
+			.guest = lab.guest,
+			.sw = lab.sw,
+			.remapper = lab.remapper,
+			.ops = &lab_view_ops,
+		};
+		/* Without it the lab runs just as well, and a warning was logged. */
+		control_create(&lab.control, &lab.loop, &lab.view);
+		for (unsigned i = 0; i < lab.nr_guests; i++)
+			guest_start(&lab.guest[i]);
 		loop_run(&lab.loop);
 		status = exit_status(&lab);
 	}
 
+	control_destroy(lab.control);
 	for (unsigned i = 0; i < lab.nr_guests; i++)
 		guest_fini(&lab.guest[i]);
 	free(lab.guest);

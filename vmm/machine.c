@@ -1,5 +1,6 @@
 /*
- * One virtual machine: see machine.h. Main thread; the vCPUs' and loops' threads live inside.
+ * One virtual machine: see machine.h. One thread at a time; the vCPUs' and loops' threads live
+ * inside.
  */
 #include "vmm/machine.h"
 
@@ -114,9 +115,8 @@ static int create_vm(struct machine *m, char *why, size_t bytes)
 	} while (m->vm_fd < 0 && errno == EINTR);
 	if (m->vm_fd < 0)
 		return fail(why, bytes, -errno, "KVM_CREATE_VM");
-	rc = arch_vm_init(m->p.kvm->fd, m->vm_fd);
-	if (rc)
-		return fail(why, bytes, rc, "interrupt controllers");
+	/* Before there is anything on KVM's buses: adding a device leaves an ordinary SRCU grace
+	 * period under way (Linux 6.18), and a memory slot would have to wait for its end, 5 ms. */
 	for (unsigned i = 0; i < m->mem.nr_regions; i++) {
 		const struct gmem_region *r = &m->mem.region[i];
 		struct kvm_userspace_memory_region slot = {
@@ -129,6 +129,9 @@ static int create_vm(struct machine *m, char *why, size_t bytes)
 		if (ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
 			return fail(why, bytes, -errno, "KVM_SET_USER_MEMORY_REGION");
 	}
+	rc = arch_vm_init(m->p.kvm->fd, m->vm_fd);
+	if (rc)
+		return fail(why, bytes, rc, "interrupt controllers");
 	return 0;
 }
 
@@ -304,6 +307,16 @@ void machine_destroy(struct machine *m)
 void machine_power_button(struct machine *m)
 {
 	arch_devices_power_button(m->arch_devices);
+}
+
+int machine_nic_info(struct machine *m, unsigned nic, struct nic_info *out)
+{
+	return devices_nic_info(m->devices, nic, out);
+}
+
+int machine_nic_swap(struct machine *m, unsigned nic, bool pin, enum binding b)
+{
+	return devices_nic_swap(m->devices, nic, pin, b);
 }
 
 const char *machine_protocol(const struct machine *m)

@@ -5,7 +5,8 @@
  *
  *   machine_create ─▶ machine_start ─▶ … event … ─▶ machine_stop ─▶ machine_destroy
  *
- * Main thread only, but for the event callback.
+ * One thread at a time, but for the event callback: the main thread, then the one that takes it
+ * down.
  */
 #ifndef VMM_MACHINE_H
 #define VMM_MACHINE_H
@@ -15,6 +16,7 @@
 #include "base/loop.h"
 #include "vmm/config.h"
 #include "vmm/kvm.h"
+#include "vmm/nic_info.h"
 
 struct machine;
 struct netswitch;
@@ -50,6 +52,9 @@ void machine_stop(struct machine *m);
 void machine_destroy(struct machine *m); /* stopped */
 
 void machine_power_button(struct machine *m);
+/* A NIC of this guest, by its index in cfg; see devices.h. */
+int machine_nic_info(struct machine *m, unsigned nic, struct nic_info *out);
+int machine_nic_swap(struct machine *m, unsigned nic, bool pin, enum binding b);
 /* How the kernel was entered, for the log: "Linux 64-bit", "PVH", "Multiboot". */
 const char *machine_protocol(const struct machine *m);
 

@@ -42,7 +42,7 @@ struct tap {
 	struct loop_timer hold_timer;
 	uint32_t polled; /* events asked for while h.added */
 	bool started;
-	bool gone;	   /* the interface was deleted */
+	_Atomic bool gone; /* the interface was deleted; link_up() may be asked by any thread */
 	bool rx_wait;	   /* no buffers: do not read until rx_ready() */
 	bool tx_wait;	   /* send() said -EAGAIN: tx_resume() when writable */
 	uint64_t features; /* VIRTIO_NET_F_GUEST_* of the driver */

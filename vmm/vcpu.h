@@ -33,7 +33,7 @@ int vcpu_create(struct vcpu *v, const struct kvm_host *kvm, int vm_fd, unsigned 
 void vcpu_destroy(struct vcpu *v); /* joined, or never started */
 
 int vcpu_start(struct vcpu *v); /* -errno of pthread_create */
-/* Makes it look at *leave now. The thread that started it. */
+/* Makes it look at *leave now. The thread that has the machine (machine.h). */
 void vcpu_kick(struct vcpu *v);
 void vcpu_join(struct vcpu *v); /* *leave is set, and it was kicked */
 

@@ -59,6 +59,7 @@ static int put_one(struct delivery *d, const struct virtio_net_hdr_v1 *hdr, cons
 int delivery_put(struct delivery *d, struct port *to, const struct frame *f)
 {
 	struct offload *o = &d->offload;
+	unsigned before;
 	uint64_t features;
 	int err;
 
@@ -70,8 +71,9 @@ int delivery_put(struct delivery *d, struct port *to, const struct frame *f)
 		return put_one(d, &f->hdr, f->head, f->head_len, iov_cursor(f->iov, f->iovcnt),
 			       f->len - f->head_len);
 
+	before = d->frames;
 	err = offload_begin(o, f, features);
 	while (!err && offload_next(o))
 		err = put_one(d, &o->hdr, o->head, o->head_len, o->payload, o->payload_len);
-	return err;
+	return err == -ENOBUFS && d->frames != before ? -EMSGSIZE : err;
 }

@@ -18,8 +18,9 @@ struct delivery {
 	struct iovec iov[FRAME_MAX_IOV];
 };
 
-/* Copies the frame into buffers of `to`. 0; -ENOTCONN: not live; -ENOBUFS: too few buffers (of a
- * frame that was segmented, a part may have arrived); -EINVAL: cannot be made fit for it. */
+/* Copies the frame into buffers of `to`. 0; -ENOTCONN: not live; -ENOBUFS: too few buffers, nothing
+ * of it has arrived; -EMSGSIZE: too few, but of a frame that had to be segmented a part has
+ * arrived: to try again would double that; -EINVAL: cannot be made fit for it. */
 int delivery_put(struct delivery *d, struct port *to, const struct frame *f);
 
 /* Interrupts the last receiver and lets go of it. */

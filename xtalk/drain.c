@@ -13,7 +13,8 @@
  * closed, nothing is lost or overtaken. Should it come later, it is still known and swallowed.
  *
  * The same frame, addressed to its own sender, reminds a bridge of where that address lives: the
- * bridge learns from it and forwards it to nobody.
+ * bridge learns from it and forwards it to nobody; one that learns nothing floods it, and then it
+ * is swallowed, too.
  */
 #include <errno.h>
 #include <string.h>
@@ -62,6 +63,22 @@ static uint32_t new_cookie(struct member *m)
 	return (n ? n : 1) << 8 | m->slot;
 }
 
+/* Under drain_lock: swallow a marker with this cookie if it still comes, without counting it. */
+static void remember(struct drain *d, uint32_t cookie)
+{
+	d->old[d->next_old] = cookie;
+	d->next_old = (d->next_old + 1) % ARRAY_SIZE(d->old);
+}
+
+/* Under drain_lock: the cookie is no longer awaited, but may still come. */
+static void retire(struct drain *d)
+{
+	if (d->cookie)
+		remember(d, d->cookie);
+	d->cookie = 0;
+	d->done = false;
+}
+
 int drain_begin(struct member *m, const struct member *to, uint64_t now_ns)
 {
 	struct drain *d = &m->drain;
@@ -70,6 +87,7 @@ int drain_begin(struct member *m, const struct member *to, uint64_t now_ns)
 
 	/* Before it is sent: it may be back before send() returns. */
 	pthread_mutex_lock(&m->sw->drain_lock);
+	retire(d);
 	d->cookie = cookie;
 	d->slot = to->slot;
 	d->done = false;
@@ -83,17 +101,6 @@ int drain_begin(struct member *m, const struct member *to, uint64_t now_ns)
 	atomic_store(&m->waits_until, now_ns + DRAIN_LIMIT_NS);
 	switch_arm_tick(m->sw, DRAIN_LIMIT_NS);
 	return 0;
-}
-
-/* Under drain_lock: the cookie is no longer awaited, but may still come. */
-static void retire(struct drain *d)
-{
-	if (d->cookie) {
-		d->old[d->next_old] = d->cookie;
-		d->next_old = (d->next_old + 1) % ARRAY_SIZE(d->old);
-	}
-	d->cookie = 0;
-	d->done = false;
 }
 
 int drain_poll(struct member *m, uint64_t now_ns)
@@ -171,10 +178,16 @@ bool drain_filter(struct frame_filter *filter, const uint8_t *head, uint32_t hea
 
 void drain_refresh(struct member *m, uint64_t now_ns)
 {
+	uint32_t cookie;
+
 	if (!m->uplink || now_ns - m->uplink_ns < BRIDGE_REFRESH_NS)
 		return;
 	m->uplink_ns = now_ns;
+	cookie = new_cookie(m);
+	pthread_mutex_lock(&m->sw->drain_lock);
+	remember(&m->drain, cookie);
+	pthread_mutex_unlock(&m->sw->drain_lock);
 	/* A full uplink is being heard from anyway. */
-	if (!send_marker(m, m->port->mac, 0))
+	if (!send_marker(m, m->port->mac, cookie))
 		m->uplink->ops->send_end(m->uplink);
 }

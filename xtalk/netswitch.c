@@ -25,26 +25,7 @@ uint64_t switch_now_ns(void)
 	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
 }
 
-void switch_count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 /* -- Addresses -- */
-
-uint64_t mac_value(const uint8_t *mac)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < ETH_ADDR_BYTES; i++)
-		v = v << 8 | mac[i];
-	return v;
-}
-
-bool mac_is_group(const uint8_t *mac)
-{
-	return mac[0] & 1;
-}
 
 static unsigned mac_slot(uint64_t mac)
 {
@@ -177,9 +158,33 @@ static void bind_first(struct member *m)
 
 	if (!m->uplink || sw->p.rules.mode == XTALK_OFF)
 		return;
+	if (m->ordered != COMMAND_AUTO) {
+		/* An order outlives the guest's driver. */
+		steer_bind(m, (enum binding)m->ordered, WHY_COMMAND);
+		return;
+	}
 	if (m->has_peer || sw->p.rules.mode == XTALK_STATIC) {
 		atomic_store(&m->pinned, true);
 		steer_bind(m, BINDING_DIRECT, m->has_peer ? WHY_PEER : WHY_STATIC);
+	}
+}
+
+/* Nobody has a lane to it from now on; who waits for one, or for its buffers, looks again. Under
+ * the write lock. */
+static void close_lanes_to(struct netswitch *sw, const struct member *to)
+{
+	for (unsigned n = 0; n < sw->nr_slots; n++) {
+		struct member *from = sw->members[n];
+
+		if (!from)
+			continue;
+		if (from->opening == (int)to->slot)
+			steer_abandon(from);
+		else if (atomic_load(&from->waits_for) != (int)to->slot &&
+			 from->lane[to->slot] == LANE_CLOSED)
+			continue;
+		from->lane[to->slot] = LANE_CLOSED;
+		from->port->ops->tx_resume(from->port);
 	}
 }
 
@@ -193,18 +198,15 @@ static void set_started(struct member *m, bool started)
 		m->started = started;
 		/* Its lanes, and those of others to it, begin anew: what its physical device still
 		 * holds must come first. */
-		for (unsigned n = 0; m->uplink && n < sw->nr_slots; n++) {
-			if (sw->members[n])
-				sw->members[n]->lane[m->slot] = LANE_CLOSED;
-		}
-		if (m->uplink)
-			memset(m->lane, LANE_CLOSED, sizeof(m->lane));
+		close_lanes_to(sw, m);
+		steer_abandon(m);
+		memset(m->lane, LANE_CLOSED, sizeof(m->lane));
 		memset(m->retry_ns, 0, sizeof(m->retry_ns));
-		drain_cancel(m);
-		m->swap_pending = false;
+		memset(m->failures, 0, sizeof(m->failures));
 		m->again = false;
 		m->uplink_ns = 0;
 		atomic_store(&m->waits_for, -1);
+		atomic_store(&m->waits_until, 0);
 		atomic_store(&m->stuck, false);
 		if (started)
 			bind_first(m);
@@ -406,6 +408,8 @@ int netswitch_attach(struct netswitch *sw, const struct netswitch_port *np, stru
 	m->promiscuous = np->promiscuous;
 	m->has_peer = np->peer_mac;
 	atomic_store(&m->binding, m->uplink ? BINDING_UPLINK : BINDING_DIRECT);
+	m->opening = -1;
+	m->ordered = COMMAND_AUTO;
 	atomic_store(&m->waits_for, -1);
 	atomic_store(&m->command, COMMAND_NONE);
 	atomic_store(&m->pinned, !m->uplink);
@@ -446,10 +450,7 @@ void netswitch_detach(struct netswitch *sw, struct port *port)
 		pthread_mutex_lock(&sw->drain_lock);
 		sw->members[m->slot] = NULL;
 		pthread_mutex_unlock(&sw->drain_lock);
-		for (unsigned n = 0; n < sw->nr_slots; n++) {
-			if (sw->members[n])
-				sw->members[n]->lane[m->slot] = LANE_CLOSED;
-		}
+		close_lanes_to(sw, m);
 		index_macs(sw);
 		if (m->uplink)
 			m->uplink->filter = NULL;

@@ -37,8 +37,12 @@ static void log_event(const struct xtalk_event *ev)
 	if (ev->swap_us)
 		snprintf(swap, sizeof(swap), ", swapped in %llu us",
 			 (unsigned long long)ev->swap_us);
-	log_info(ev->net, "%s: %s to %s (%s%s%s)", ev->nic, binding_name(ev->from),
-		 binding_name(ev->to), xtalk_why_name(ev->why), frames, swap);
+	if (ev->from == ev->to)
+		log_info(ev->net, "%s: stays %s (%s%s)", ev->nic, binding_name(ev->to),
+			 xtalk_why_name(ev->why), frames);
+	else
+		log_info(ev->net, "%s: %s to %s (%s%s%s)", ev->nic, binding_name(ev->from),
+			 binding_name(ev->to), xtalk_why_name(ev->why), frames, swap);
 }
 
 /* On the remapper's loop. */
@@ -135,7 +139,7 @@ unsigned remapper_events(struct remapper *r, uint64_t after, struct xtalk_event 
 	unsigned n = 0;
 
 	pthread_mutex_lock(&r->lock);
-	seq = after + 1;
+	seq = after < r->last ? after + 1 : r->last + 1; /* whatever a client asks for */
 	if (r->last > REMAPPER_EVENTS && seq <= r->last - REMAPPER_EVENTS)
 		seq = r->last - REMAPPER_EVENTS + 1;
 	for (; seq <= r->last && n < max; seq++)

@@ -35,17 +35,48 @@ static void note_path(struct member *from, struct member *to, enum port_path pat
 
 /* -- Bindings -- */
 
+static void forget_swap(struct member *m)
+{
+	m->swap_pending = false;
+	memset(&m->swap, 0, sizeof(m->swap));
+}
+
+void steer_abandon(struct member *m)
+{
+	if (m->opening < 0)
+		return;
+	if (m->lane[m->opening] == LANE_DRAINING) {
+		m->lane[m->opening] = LANE_CLOSED;
+		drain_cancel(m);
+	}
+	m->opening = -1;
+	forget_swap(m);
+}
+
+static void note_swap(struct member *m, enum binding from, enum binding to, enum xtalk_why why,
+		      uint64_t now)
+{
+	struct xtalk_event *ev = &m->swap;
+
+	ev->from = from;
+	ev->to = to;
+	ev->why = why;
+	snprintf(ev->net, sizeof(ev->net), "%s", m->sw->p.name);
+	snprintf(ev->nic, sizeof(ev->nic), "%s", m->port->name);
+	ev->swap_us = m->swap_pending ? (now - m->swap_began_ns) / 1000 : 0;
+	remapper_note(m->sw->p.remapper, ev);
+	forget_swap(m);
+}
+
 void steer_bind(struct member *m, enum binding to, enum xtalk_why why)
 {
 	enum binding from = (enum binding)atomic_load(&m->binding);
-	struct xtalk_event *ev = &m->swap;
 	uint64_t now = switch_now_ns();
 
 	if (to == BINDING_UPLINK) {
 		/* What went directly is in its receiver's ring already: nothing to drain. */
+		steer_abandon(m);
 		memset(m->lane, LANE_CLOSED, sizeof(m->lane));
-		if (m->drain.cookie)
-			drain_cancel(m);
 	}
 	detector_reset(&m->detector, now);
 	if (from == to)
@@ -53,15 +84,7 @@ void steer_bind(struct member *m, enum binding to, enum xtalk_why why)
 	atomic_store(&m->binding, to);
 	atomic_fetch_add(&m->swaps, 1);
 	switch_count(&m->sw->stats.swaps, 1);
-	ev->from = from;
-	ev->to = to;
-	ev->why = why;
-	snprintf(ev->net, sizeof(ev->net), "%s", m->sw->p.name);
-	snprintf(ev->nic, sizeof(ev->nic), "%s", m->port->name);
-	ev->swap_us = m->swap_pending ? (now - m->swap_began_ns) / 1000 : 0;
-	m->swap_pending = false;
-	remapper_note(m->sw->p.remapper, ev);
-	memset(ev, 0, sizeof(*ev));
+	note_swap(m, from, to, why, now);
 }
 
 static void fill_report(struct member *m, unsigned dst, uint64_t now)
@@ -76,14 +99,19 @@ static void fill_report(struct member *m, unsigned dst, uint64_t now)
 
 void steer_command(struct member *m)
 {
-	int command = atomic_exchange(&m->command, COMMAND_NONE);
+	int command;
 
-	if (command == COMMAND_NONE)
+	/* Asked for every frame: an exchange costs more than a look. */
+	if (atomic_load_explicit(&m->command, memory_order_relaxed) == COMMAND_NONE)
 		return;
-	m->swap_pending = false;
+	command = atomic_exchange(&m->command, COMMAND_NONE);
+	m->ordered = command;
 	atomic_store(&m->pinned, command != COMMAND_AUTO);
-	if (command != COMMAND_AUTO && m->uplink)
-		steer_bind(m, (enum binding)command, WHY_COMMAND);
+	if (command == COMMAND_AUTO)
+		return; /* what the detector has begun goes on */
+	if (m->swap_pending)
+		forget_swap(m); /* a lane that drains goes on doing so */
+	steer_bind(m, (enum binding)command, WHY_COMMAND);
 }
 
 /* -- Ways out -- */
@@ -122,8 +150,11 @@ static int hold_for(struct member *m, struct member *to)
 
 	if (atomic_load(&m->waits_for) == (int)to->slot) {
 		now = switch_now_ns();
-		if (now < atomic_load(&m->waits_until))
+		if (now < atomic_load(&m->waits_until)) {
+			/* It gave something, but not enough. */
+			atomic_store(&to->awaited, true);
 			return -EAGAIN;
+		}
 		/* From now on nobody waits for it, until it gives buffers again. */
 		atomic_store(&to->stuck, true);
 		atomic_store(&m->waits_for, -1);
@@ -163,7 +194,6 @@ static int to_member(struct member *m, struct member *to, const struct frame *f)
 				return -EAGAIN;
 		}
 	}
-	hold_over(m);
 	if (!err) {
 		note_path(m, to, PATH_DIRECT, f->len);
 		return 0;
@@ -211,6 +241,25 @@ static bool source_allowed(struct netswitch *sw, const struct member *from, cons
 	return false;
 }
 
+static void drain_failed(struct member *m, const struct member *to, uint64_t now)
+{
+	unsigned slot = to->slot;
+
+	m->lane[slot] = LANE_CLOSED;
+	m->opening = -1;
+	/* Each try holds the sender for the whole limit: where markers never come through (a host
+	 * filters them, a receiver gives no buffers) that must not add up. */
+	m->retry_ns[slot] = now + (DRAIN_BACKOFF_NS << m->failures[slot]);
+	if (m->failures[slot] < DRAIN_BACKOFF_DOUBLINGS)
+		m->failures[slot]++;
+	atomic_fetch_add(&m->drain_timeouts, 1);
+	switch_count(&m->sw->stats.drain_timeouts, 1);
+	log_debug(m->sw->p.name, "%s: the path to %s did not drain in time; it stays as it was",
+		  m->port->name, to->port->name);
+	if (m->swap_pending)
+		note_swap(m, BINDING_UPLINK, BINDING_UPLINK, WHY_TIMEOUT, now);
+}
+
 /* Bound `direct`, a frame for another member: along its lane, or along the uplink while that is
  * closed. */
 static int along_lane(struct member *m, struct member *to, const struct frame *f)
@@ -229,23 +278,20 @@ static int along_lane(struct member *m, struct member *to, const struct frame *f
 		if (rc)
 			return rc;
 		m->lane[to->slot] = LANE_DRAINING;
+		m->opening = (int)to->slot;
 	}
 	rc = drain_poll(m, now);
 	if (!rc)
 		return -EAGAIN;
 	if (rc > 0) {
 		m->lane[to->slot] = LANE_OPEN;
+		m->opening = -1;
+		m->failures[to->slot] = 0;
 		if (m->swap_pending)
 			steer_bind(m, BINDING_DIRECT, m->swap.why);
 		return to_member(m, to, f);
 	}
-	m->lane[to->slot] = LANE_CLOSED;
-	m->retry_ns[to->slot] = now + DRAIN_BACKOFF_NS;
-	m->swap_pending = false;
-	atomic_fetch_add(&m->drain_timeouts, 1);
-	switch_count(&m->sw->stats.drain_timeouts, 1);
-	log_debug(m->sw->p.name, "%s: the path to %s did not drain in time; it stays as it was",
-		  m->port->name, to->port->name);
+	drain_failed(m, to, now);
 	return to_uplink(m, f);
 }
 
@@ -266,6 +312,7 @@ static void detect(struct member *m, const struct member *to, uint64_t now)
 		fill_report(m, dst, now);
 		m->swap.why = WHY_TRAFFIC;
 		m->swap_pending = true;
+		m->opening = (int)dst;
 		m->swap_began_ns = switch_now_ns();
 		break;
 	case VERDICT_UPLINK:
@@ -282,9 +329,12 @@ static int steer_own_uplink(struct member *m, const struct frame *f)
 	struct member *to;
 
 	steer_command(m);
+	to = mac_is_group(f->head) ? NULL : switch_find(m->sw, mac_value(f->head));
+	/* The frame that waited for a lane is no longer there, or its receiver has stopped. */
+	if (m->opening >= 0 && (!to || !to->started || (int)to->slot != m->opening))
+		steer_abandon(m);
 	if (mac_is_group(f->head))
 		return to_uplink(m, f);
-	to = switch_find(m->sw, mac_value(f->head));
 	if (to == m) {
 		switch_count(&m->port->stats.tx_dropped, 1);
 		return 0;
@@ -333,6 +383,8 @@ int steer_from_member(struct member *m, const struct frame *f)
 	}
 	rc = m->sw->p.own_uplinks ? steer_own_uplink(m, f) : steer_shared(m, f);
 	m->again = rc == -EAGAIN;
+	if (!m->again)
+		hold_over(m); /* whichever way it went */
 	return rc;
 }
 

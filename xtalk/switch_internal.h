@@ -26,8 +26,9 @@
 
 /* How long the old path may take to drain before a swap is given up, and how long before the next
  * try on that lane. */
-#define DRAIN_LIMIT_NS	 UINT64_C(50000000)
-#define DRAIN_BACKOFF_NS UINT64_C(1000000000)
+#define DRAIN_LIMIT_NS		UINT64_C(50000000)
+#define DRAIN_BACKOFF_NS	UINT64_C(1000000000) /* twice as long after each failure, … */
+#define DRAIN_BACKOFF_DOUBLINGS 6		     /* … up to 64 s */
 /* A bridge forgets an address after 300 s by default; remind it well before. */
 #define BRIDGE_REFRESH_NS UINT64_C(30000000000)
 
@@ -38,16 +39,20 @@ _Static_assert(NETSWITCH_MAX_PORTS == 256, "a marker names its sender's slot in 
  * A lane from one member to another.
  *
  *   CLOSED    frames take the uplink.      ─▶ DRAINING: `direct`, a frame for it, no back-off
- *   DRAINING  a marker is on its way; the  ─▶ OPEN: it came through  ─▶ CLOSED: it did not in time
- *             sender waits
+ *   DRAINING  a marker is on its way; the  ─▶ OPEN: it came through  ─▶ CLOSED: it did not in time,
+ *             sender waits                       the binding ends, or the frame that waits is gone
  *   OPEN      frames are delivered at once ─▶ CLOSED: either side stops, or the binding ends
+ *
+ * A sender opens one lane at a time: the one that its first frame waits for.
  */
 enum lane_state { LANE_CLOSED, LANE_DRAINING, LANE_OPEN };
 
 struct drain {
 	/* guarded by sw->drain_lock */
 	uint32_t cookie; /* awaited; 0: none */
-	uint32_t old[4]; /* that may still come in late */
+	/* That may still come in late, where a bridge floods even from a member that has not read
+	 * its device since the last drain of every lane. */
+	uint32_t old[NETSWITCH_MAX_PORTS];
 	unsigned next_old;
 	bool done;
 	unsigned slot; /* whose lane drains */
@@ -69,10 +74,14 @@ struct member {
 	/* Sender's loop, inside of a batch; or sw->lock held for writing. */
 	bool in_batch; /* holds sw->lock */
 	bool again;    /* the next frame has been seen before: -EAGAIN was the answer */
+	int opening;   /* slot whose lane the next frame waits for, or -1 */
+	int ordered;   /* the last netswitch_command() carried out, or COMMAND_AUTO */
 	struct delivery delivery;
 	struct detector detector;
 	uint8_t lane[NETSWITCH_MAX_PORTS];
 	uint64_t retry_ns[NETSWITCH_MAX_PORTS]; /* no drain of that lane before */
+	uint8_t failures[NETSWITCH_MAX_PORTS];	/* drains of that lane in a row that came to nothing
+						 */
 	struct drain drain;
 	struct xtalk_event swap; /* under way, if swap_pending */
 	bool swap_pending;
@@ -121,11 +130,27 @@ struct netswitch {
 };
 
 uint64_t switch_now_ns(void);
-void switch_count(_Atomic uint64_t *counter, uint64_t n);
+
+static inline void switch_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline uint64_t mac_value(const uint8_t *mac)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < ETH_ADDR_BYTES; i++)
+		v = v << 8 | mac[i];
+	return v;
+}
+
+static inline bool mac_is_group(const uint8_t *mac)
+{
+	return mac[0] & 1;
+}
 
 /* netswitch.c */
-uint64_t mac_value(const uint8_t *mac);
-bool mac_is_group(const uint8_t *mac);
 struct member *switch_find(const struct netswitch *sw, uint64_t mac); /* sw->lock held */
 /* Somebody waits: the remapper looks at it again within `delay_ns`. */
 void switch_arm_tick(struct netswitch *sw, uint64_t delay_ns);
@@ -137,6 +162,9 @@ void steer_from_shared(struct netswitch *sw, struct delivery *d, const struct fr
 void steer_command(struct member *m);
 /* The binding changes now; notes it. Sender's loop, or sw->lock held for writing. */
 void steer_bind(struct member *m, enum binding to, enum xtalk_why why);
+/* The lane that is being opened, if any, stays closed, and a swap that waits for it is off. As
+ * above; the sender is not woken. */
+void steer_abandon(struct member *m);
 
 /* drain.c */
 bool drain_filter(struct frame_filter *f, const uint8_t *head, uint32_t head_len);

@@ -40,10 +40,14 @@
 
 #define NS_PER_S	 1000000000l
 #define UPDATE_WINDOW_NS 244000l /* how long UIP announces an update */
+#define TICK_LATE_NS	 1000000l
 
+/* The last two digits; a year that the guest has set to a nonsense century may be negative. */
 static uint8_t to_bcd(int v)
 {
-	return (uint8_t)(v / 10 % 10 << 4 | v % 10);
+	unsigned two = (unsigned)((v % 100 + 100) % 100);
+
+	return (uint8_t)(two / 10 << 4 | two % 10);
 }
 
 /* Any byte gives a number; nonsense digits give a nonsense time, which is the guest's own affair.
@@ -90,7 +94,7 @@ static uint8_t read_reg(struct cmos *c, uint8_t reg)
 	case REG_MONTH:
 		return to_bcd(tm.tm_mon + 1);
 	case REG_YEAR:
-		return to_bcd(tm.tm_year % 100);
+		return to_bcd(tm.tm_year + 1900);
 	case REG_CENTURY:
 		return to_bcd((tm.tm_year + 1900) / 100);
 	case REG_A:
@@ -138,12 +142,15 @@ static void set_field(struct tm *tm, uint8_t reg, int v)
 
 static void adopt(struct cmos *c, struct tm *tm)
 {
-	time_t now = time(NULL), t;
+	struct timespec now;
+	time_t t;
 
+	/* The same clock as in guest_time(): time(2) may lag behind it by a second. */
+	clock_gettime(CLOCK_REALTIME, &now);
 	tm->tm_isdst = 0;
 	t = timegm(tm);
 	if (t != (time_t)-1)
-		c->offset_s = (int64_t)t - (int64_t)now;
+		c->offset_s = (int64_t)t - (int64_t)now.tv_sec;
 }
 
 static void write_reg(struct cmos *c, uint8_t reg, uint8_t v)
@@ -171,6 +178,8 @@ static void write_reg(struct cmos *c, uint8_t reg, uint8_t v)
 			c->set = tm;
 		if (!(v & B_SET) && c->ram[REG_B] & B_SET)
 			adopt(c, &c->set);
+		if (v & B_SET) /* as the data sheet says: no update ends while there are none */
+			v &= (uint8_t)~B_UPDATE;
 		c->ram[REG_B] = (v & B_WRITABLE) | B_24_HOURS;
 		if (v & (B_ALARM | B_UPDATE))
 			loop_post(c->loop, &c->rearm);
@@ -189,13 +198,14 @@ static void write_reg(struct cmos *c, uint8_t reg, uint8_t v)
 static uint64_t cmos_read(struct bus_region *r, uint64_t offset, unsigned size)
 {
 	struct cmos *c = r->opaque;
-	uint8_t v = 0xff;
+	uint8_t v;
 
+	if (offset == 0 && size == 1)
+		return 0xff;
 	pthread_mutex_lock(&c->lock);
-	if (offset == 1 && size == 1)
-		v = read_reg(c, c->index);
+	v = read_reg(c, c->index);
 	pthread_mutex_unlock(&c->lock);
-	return v;
+	return offset == 0 ? 0xff | v << 8 : v;
 }
 
 static void cmos_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)
@@ -213,6 +223,13 @@ static void cmos_write(struct bus_region *r, uint64_t offset, uint64_t value, un
 }
 
 static const struct bus_ops cmos_ops = { cmos_read, cmos_write };
+
+/* A little after the full second: the two clocks drift, and a tick that came just before it would
+ * see the old second again. */
+static void arm_tick(struct cmos *c, long ns)
+{
+	loop_timer_arm(&c->tick, (uint64_t)(NS_PER_S - ns + TICK_LATE_NS));
+}
 
 static bool alarm_matches(uint8_t alarm, int now)
 {
@@ -244,7 +261,7 @@ static void on_tick(struct loop_timer *t)
 		c->plat->ops->line_set(c->plat, X86_GSI_RTC, false);
 	}
 	if (enabled & (B_ALARM | B_UPDATE))
-		loop_timer_arm(&c->tick, (uint64_t)(NS_PER_S - ns));
+		arm_tick(c, ns);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -254,7 +271,7 @@ static void on_rearm(struct loop_work *w)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_REALTIME, &ts);
-	loop_timer_arm(&c->tick, (uint64_t)(NS_PER_S - ts.tv_nsec));
+	arm_tick(c, ts.tv_nsec);
 }
 
 int cmos_init(struct cmos *c, struct platform *plat, struct loop *loop)

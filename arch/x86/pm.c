@@ -7,24 +7,28 @@
 
 #include "arch/x86/layout.h"
 
-#define PM1_PWRBTN	      (1u << 8)
-#define PM1_GBL		      (1u << 5)
-#define PM1_TMR		      (1u << 0)
-#define PM1_WAK		      (1u << 15)
-#define PM1_STATUS_BITS	      (PM1_PWRBTN | PM1_GBL | PM1_TMR | PM1_WAK)
-#define PM1_ENABLE_BITS	      (PM1_PWRBTN | PM1_GBL | PM1_TMR)
+#define PM1_RTC	   (1u << 10)
+#define PM1_PWRBTN (1u << 8)
+#define PM1_GBL	   (1u << 5)
+#define PM1_TMR	   (1u << 0)
+/* What the driver enables reads back as enabled, or it complains; of the events only the power
+ * button ever comes. The FADT says that the RTC wakes nobody (FIX_RTC), but Linux enables its event
+ * without looking. */
+#define PM1_ENABLE_BITS	      (PM1_RTC | PM1_PWRBTN | PM1_GBL | PM1_TMR)
 #define CONTROL_SCI_EN	      (1u << 0)
 #define CONTROL_SLP_TYP_SHIFT 10
 #define CONTROL_SLP_EN	      (1u << 13)
+#define CONTROL_GBL_RLS	      (1u << 2) /* write-only, as SLP_EN is */
 
 #define PM_TIMER_HZ   3579545ull
 #define PM_TIMER_MASK 0xffffffu
 
 #define KBD_COMMAND_RESET 0xfe
+#define KBD_INPUT_FULL	  0x02u
 #define PORT92_RESET	  1u
 #define RESET_CPU	  (1u << 2)
 
-/* Under the lock. PM1_TMR never becomes pending: the timer is only ever read. */
+/* Under the lock. */
 static void update_sci(struct pm *pm)
 {
 	bool level = pm->status & pm->enable & PM1_ENABLE_BITS;
@@ -86,7 +90,8 @@ static void control_write(struct bus_region *r, uint64_t offset, uint64_t value,
 	unsigned type;
 
 	pthread_mutex_lock(&pm->lock);
-	pm->control = (uint16_t)((pm->control & ~mask) | bits) & (uint16_t)~CONTROL_SLP_EN;
+	pm->control = (uint16_t)((pm->control & ~mask) | bits) &
+		      (uint16_t) ~(CONTROL_SLP_EN | CONTROL_GBL_RLS);
 	type = pm->control >> CONTROL_SLP_TYP_SHIFT & 7;
 	pthread_mutex_unlock(&pm->lock);
 	if (sleep && type == X86_S5_SLP_TYP)
@@ -108,6 +113,13 @@ static void reset_if(struct pm *pm, bool reset)
 {
 	if (reset)
 		pm->event(pm->arg, MACHINE_RESET, 0);
+}
+
+/* All ones is how drivers notice that there is no keyboard controller; but for "input buffer full",
+ * which small kernels wait to see clear before they pull the reset line. */
+static uint64_t kbd_read(struct bus_region *r, uint64_t offset, unsigned size)
+{
+	return 0xff & ~KBD_INPUT_FULL;
 }
 
 static void kbd_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)
@@ -138,8 +150,7 @@ static void reset_write(struct bus_region *r, uint64_t offset, uint64_t value, u
 static const struct bus_ops event_ops = { event_read, event_write };
 static const struct bus_ops control_ops = { control_read, control_write };
 static const struct bus_ops timer_ops = { timer_read, NULL };
-/* Reads give all ones: there is a reset line, but no keyboard controller to be found. */
-static const struct bus_ops kbd_ops = { NULL, kbd_write };
+static const struct bus_ops kbd_ops = { kbd_read, kbd_write };
 static const struct bus_ops port92_ops = { port92_read, port92_write };
 static const struct bus_ops reset_ops = { reset_read, reset_write };
 

@@ -167,7 +167,7 @@ static int init_sregs(int fd, const struct arch_entry *entry)
 	};
 	s.ldt = (struct kvm_segment){ .unusable = 1 };
 	s.gdt.base = entry->gdt;
-	s.gdt.limit = entry->gdt ? 0x27 : 0;
+	s.gdt.limit = entry->gdt ? X86_GDT_BYTES - 1 : 0; /* a 64-bit TSS takes two places */
 	s.idt.base = 0;
 	s.idt.limit = 0;
 	s.cr0 = CR0_PE | CR0_ET | CR0_NE;

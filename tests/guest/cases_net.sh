@@ -135,7 +135,7 @@ case_net_kill_9() {
 		kill -9 \$pid; wait \$pid || true
 		ip -o link >left.log
 		printf '[net lan]\nuplink = bridge:xvb1\n[nic b.eth0]\nnet = lan\n' >>second.ini
-		timeout -k 10 $TIMEOUT '$XVMM' run second.ini >out2.log 2>err2.log || true
+		$TIMED $TIMEOUT '$XVMM' run second.ini >out2.log 2>err2.log || true
 		ip -o link >after.log
 		test \$(ip -o link | wc -l) -eq 1" || die "something is left: $(grep -v ' lo:' after.log | cut -c1-40)"
 	want b.log '^SUCCESS'
@@ -148,7 +148,7 @@ case_net_no_rights() {
 	pair 1 lan ""
 	# /dev/kvm stays usable, the network does not.
 	unshare -n setpriv --bounding-set -net_admin --inh-caps -net_admin \
-		timeout -k 10 "$TIMEOUT" "$XVMM" run vm.ini >out 2>err
+		"$TIMED" "$TIMEOUT" "$XVMM" run vm.ini >out 2>err
 	rc=$?
 	want_rc 3
 	want err 'sudo ip '

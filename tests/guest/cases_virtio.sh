@@ -58,7 +58,7 @@ case_blk_full() {
 		truncate -s 32K mnt/d.img
 		dd if=/dev/zero of=mnt/fill bs=4096 2>/dev/null || true
 		status=0
-		timeout -k 10 $TIMEOUT '$XVMM' run vm.ini >out 2>err || status=\$?
+		$TIMED $TIMEOUT '$XVMM' run vm.ini >out 2>err || status=\$?
 		echo \$status >status" || skip "no mount namespace"
 	rc=$(cat status)
 	want_success a

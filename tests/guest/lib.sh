@@ -24,7 +24,7 @@ show_logs() { # directory
 	for f in "$1"/vm.ini "$1"/case.out "$1"/out "$1"/err "$1"/*.log; do
 		[ -s "$f" ] || continue
 		echo "--- $(basename "$f")"
-		tail -n 25 "$f" | cut -c1-300 | tr -d '\000'
+		tail -n 80 "$f" | cut -c1-300 | tr -d '\000'
 	done
 }
 
@@ -66,9 +66,9 @@ mac() { printf '52:54:00:00:%02x:%02x' $(($1 / 256)) $(($1 % 256)); }
 
 # Runs xvmm on vm.ini to its end; its status in $rc, its output in out and err.
 xvmm_run() {
-	timeout -k 10 "$TIMEOUT" "$XVMM" run vm.ini >out 2>err
+	"$TIMED" "$TIMEOUT" "$XVMM" run vm.ini >out 2>err
 	rc=$?
-	[ $rc -ne 124 ] && [ $rc -ne 137 ] || die "not at its end after $TIMEOUT s"
+	[ $rc -ne 124 ] || die "not at its end after $TIMEOUT s"
 }
 
 # The same in a network namespace of its own, after and before commands of the caller.
@@ -76,11 +76,11 @@ xvmm_run_netns() { # BEFORE AFTER
 	unshare -n bash -euc "ip link set lo up
 		$1
 		status=0
-		timeout -k 10 $TIMEOUT '$XVMM' run vm.ini >out 2>err || status=\$?
+		$TIMED $TIMEOUT '$XVMM' run vm.ini >out 2>err || status=\$?
 		echo \$status >status
 		$2" || die "in the namespace: ${2:-$1}: $(tail -n 1 case.out)"
 	rc=$(cat status)
-	[ "$rc" -ne 124 ] && [ "$rc" -ne 137 ] || die "not at its end after $TIMEOUT s"
+	[ "$rc" -ne 124 ] || die "not at its end after $TIMEOUT s"
 }
 
 # Starts xvmm in the background; its process id in $pid.
@@ -97,6 +97,7 @@ xvmm_wait() {
 		sleep 0.1
 	done
 	if kill -0 "$pid" 2>/dev/null; then
+		"$TIMED" --threads "$pid" >threads.log
 		kill -9 "$pid"
 		die "${1:-not at its end} after $TIMEOUT s"
 	fi

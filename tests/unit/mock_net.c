@@ -1,5 +1,4 @@
 /* See mock_net.h. */
-#include <check.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -18,9 +17,9 @@ void mock_nic_init(struct mock_nic *n, const char *name, uint8_t id)
 
 	memset(n, 0, sizeof(*n));
 	mock_platform_init(&n->mp, MIB(32), 0);
-	ck_assert_int_eq(loop_init(&n->loop, name), 0);
+	mock_require(!loop_init(&n->loop, name));
 	mock_nic_mac(mac, id);
-	ck_assert_int_eq(virtio_net_create(&n->net, name, mac, &n->loop, &n->mp.plat), 0);
+	mock_require(!virtio_net_create(&n->net, name, mac, &n->loop, &n->mp.plat));
 	n->dev = virtio_net_dev(n->net);
 	n->port = virtio_net_port(n->net);
 	mock_driver_init(&n->drv, &n->mp, n->dev);
@@ -70,7 +69,7 @@ void mock_nic_rx_add(struct mock_nic *n, uint32_t len, unsigned segs)
 	gpa_t gpa = take(n, len);
 	uint16_t head;
 
-	ck_assert_uint_le(segs, ARRAY_SIZE(s));
+	mock_require(segs <= ARRAY_SIZE(s));
 	split(gpa, len, segs, true, s);
 	if (segs > 1)
 		head = mock_ring_add_indirect(&n->drv.ring[0], take(n, 16 * segs), s, segs);
@@ -87,24 +86,24 @@ bool mock_nic_rx(struct mock_nic *n, struct mock_frame *f)
 
 	if (!n->drv.ring[0].mem || !mock_ring_used(&n->drv.ring[0], &id, &len))
 		return false;
-	ck_assert_uint_lt(id, 256);
-	ck_assert_uint_ge(len, VNET_HDR_BYTES);
-	ck_assert_uint_le(len, n->rx_len[id]);
-	ck_assert_int_eq(gmem_read(&n->mp.mem, n->rx_buf[id], &f->hdr, VNET_HDR_BYTES), 0);
+	mock_require(id < 256);
+	mock_require(len >= VNET_HDR_BYTES);
+	mock_require(len <= n->rx_len[id]);
+	mock_require(!gmem_read(&n->mp.mem, n->rx_buf[id], &f->hdr, VNET_HDR_BYTES));
 	f->len = len - VNET_HDR_BYTES;
 	if (f->len)
-		ck_assert_int_eq(
-			gmem_read(&n->mp.mem, n->rx_buf[id] + VNET_HDR_BYTES, f->data, f->len), 0);
+		mock_require(
+			!gmem_read(&n->mp.mem, n->rx_buf[id] + VNET_HDR_BYTES, f->data, f->len));
 	bufs = f->hdr.num_buffers;
-	ck_assert_uint_ge(bufs, 1);
+	mock_require(bufs >= 1);
 	if (!n->mergeable)
-		ck_assert_uint_eq(bufs, 1);
+		mock_require(bufs == 1);
 	while (--bufs) {
 		/* All buffers of a frame are published together. */
-		ck_assert(mock_ring_used(&n->drv.ring[0], &id, &len));
-		ck_assert_uint_le(len, n->rx_len[id]);
-		ck_assert_uint_le(f->len + len, sizeof(f->data));
-		ck_assert_int_eq(gmem_read(&n->mp.mem, n->rx_buf[id], f->data + f->len, len), 0);
+		mock_require(mock_ring_used(&n->drv.ring[0], &id, &len));
+		mock_require(len <= n->rx_len[id]);
+		mock_require(f->len + len <= sizeof(f->data));
+		mock_require(!gmem_read(&n->mp.mem, n->rx_buf[id], f->data + f->len, len));
 		f->len += len;
 	}
 	return true;
@@ -116,9 +115,9 @@ void mock_nic_tx(struct mock_nic *n, const struct virtio_net_hdr_v1 *hdr, const 
 	struct mock_seg s[256];
 	gpa_t gpa = take(n, VNET_HDR_BYTES + len);
 
-	ck_assert_int_eq(gmem_write(&n->mp.mem, gpa, hdr, VNET_HDR_BYTES), 0);
+	mock_require(!gmem_write(&n->mp.mem, gpa, hdr, VNET_HDR_BYTES));
 	if (len)
-		ck_assert_int_eq(gmem_write(&n->mp.mem, gpa + VNET_HDR_BYTES, frame, len), 0);
+		mock_require(!gmem_write(&n->mp.mem, gpa + VNET_HDR_BYTES, frame, len));
 	split(gpa, VNET_HDR_BYTES + len, segs, false, s);
 	if (segs > 1)
 		mock_ring_add_indirect(&n->drv.ring[1], take(n, 16 * segs), s, segs);
@@ -155,11 +154,11 @@ static int mc_send(struct carrier *c, const struct frame *f)
 	m->sends++;
 	m->hdr = f->hdr;
 	m->len = f->len;
-	ck_assert_uint_le(f->len, FRAME_MAX_BYTES);
-	ck_assert_uint_eq(f->head_len, f->len < FRAME_HEAD_BYTES ? f->len : FRAME_HEAD_BYTES);
+	mock_require(f->len <= FRAME_MAX_BYTES);
+	mock_require(f->head_len == (f->len < FRAME_HEAD_BYTES ? f->len : FRAME_HEAD_BYTES));
 	memcpy(m->data, f->head, f->head_len);
-	ck_assert_uint_eq(iov_read(&cur, m->data + f->head_len, sizeof(m->data)),
-			  f->len - f->head_len);
+	mock_require(iov_read(&cur, m->data + f->head_len, sizeof(m->data)) ==
+		     f->len - f->head_len);
 	return 0;
 }
 

@@ -28,9 +28,11 @@ static struct mock_frame got;
 static uint8_t frame[FRAME_MAX_BYTES + 64];
 static const struct virtio_net_hdr_v1 plain;
 
+static bool promiscuous; /* the first NIC */
+
 static int attach(struct port *p, struct carrier **c)
 {
-	struct netswitch_port np = { .port = p };
+	struct netswitch_port np = { .port = p, .promiscuous = promiscuous && p == nic[0].port };
 
 	return netswitch_attach(sw, &np, c);
 }
@@ -67,6 +69,12 @@ static void setup_switch(bool with_uplink)
 
 static void setup(void)
 {
+	setup_switch(true);
+}
+
+static void setup_promiscuous(void)
+{
+	promiscuous = true;
 	setup_switch(true);
 }
 
@@ -257,16 +265,46 @@ START_TEST(spoofed_sources)
 	uplink_silent();
 	ck_assert_uint_eq(netswitch_stats(sw)->spoofed, 3);
 	ck_assert_uint_eq(nic[0].port->stats.tx_dropped, 3);
-	/* An address that is nobody's: the guest may be a bridge. */
+	/* An address that is nobody's: unless the guest may be a bridge. */
 	fill(60, 2, 77, 1);
 	send_frame(0, &plain, 60);
-	expect_frame(1, 60);
+	if (promiscuous)
+		expect_frame(1, 60);
+	expect_silence();
+	ck_assert_uint_eq(netswitch_stats(sw)->spoofed, promiscuous ? 3 : 4);
+	ck_assert_uint_eq(nic[0].port->stats.tx_spoofed, promiscuous ? 3 : 4);
+	fill(60, 99, 77, 1);
+	send_frame(0, &plain, 60);
+	if (promiscuous)
+		uplink_expect(60);
+	uplink_silent();
 	/* A member's frame that comes back through the uplink. */
 	fill(60, 2, 1, 1);
 	uplink_give(&plain, 60);
 	uplink_wait(1);
 	expect_silence();
-	ck_assert_uint_eq(netswitch_stats(sw)->spoofed, 4);
+	ck_assert_uint_eq(netswitch_stats(sw)->spoofed, promiscuous ? 4 : 6);
+}
+END_TEST
+
+/* Whoever shares a device is bound to the others for good. */
+START_TEST(bindings)
+{
+	struct netswitch_port_state st;
+	struct port stranger = *nic[0].port;
+
+	start(0, MOCK_NET_ALL, 0, 0);
+	start(1, MOCK_NET_ALL, 0, 0);
+	ck_assert_int_eq(netswitch_port_state(sw, nic[0].port, &st), 0);
+	ck_assert_int_eq(st.binding, BINDING_DIRECT);
+	ck_assert(st.pinned);
+	ck_assert_uint_eq(st.nr_open_lanes, 1);
+	ck_assert_str_eq(st.open_lanes[0], "b.eth0");
+	ck_assert_str_eq(st.open_lanes[1], "");
+	ck_assert_uint_eq(st.swaps, 0);
+	ck_assert_int_eq(netswitch_port_state(sw, &stranger, &st), -ENOENT);
+	ck_assert_int_eq(netswitch_command(sw, nic[0].port, true, BINDING_UPLINK), -ENOTSUP);
+	ck_assert_str_eq(netswitch_name(sw), "lan0");
 }
 END_TEST
 
@@ -724,7 +762,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("netswitch");
-	TCase *tc = tcase_create("switch"), *alone = tcase_create("alone");
+	TCase *tc = tcase_create("switch"), *alone = tcase_create("alone"),
+	      *prom = tcase_create("promiscuous");
 	SRunner *sr;
 	int failed;
 
@@ -735,6 +774,7 @@ int main(void)
 	tcase_add_test(tc, unknown_goes_up);
 	tcase_add_test(tc, to_itself);
 	tcase_add_test(tc, spoofed_sources);
+	tcase_add_test(tc, bindings);
 	tcase_add_test(tc, from_uplink);
 	tcase_add_test(tc, short_frames_from_uplink);
 	tcase_add_test(tc, uplink_lost);
@@ -756,6 +796,9 @@ int main(void)
 	tcase_add_checked_fixture(alone, setup_alone, teardown);
 	tcase_add_test(alone, no_uplink);
 	suite_add_tcase(s, alone);
+	tcase_add_checked_fixture(prom, setup_promiscuous, teardown);
+	tcase_add_test(prom, spoofed_sources);
+	suite_add_tcase(s, prom);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);

@@ -474,6 +474,42 @@ START_TEST(rx_full_ring_asks_for_the_doorbell)
 }
 END_TEST
 
+/* Buffers that touch are one run; a gap, or a ring that goes back, is not bridged. */
+START_TEST(rx_adjacent_buffers_are_one_run)
+{
+	const unsigned at[] = { 0, 1, 2, 4, 5, 3 }; /* in units of a buffer */
+	struct port *p = nic.port;
+	struct iovec iov[FRAME_MAX_IOV];
+	unsigned cnt = FRAME_MAX_IOV;
+	uint8_t *base;
+	gpa_t gpa;
+
+	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
+	gpa = mock_driver_alloc(&nic.drv, 6 * 1000, 1);
+	base = gmem_ptr(&nic.mp.mem, gpa, 6 * 1000);
+	for (unsigned i = 0; i < ARRAY_SIZE(at); i++)
+		mock_ring_add(&nic.drv.ring[0],
+			      &(struct mock_seg){ gpa + at[i] * 1000, 1000, true }, 1);
+	ck_assert(p->ops->rx_begin(p));
+	ck_assert_int_eq(p->ops->rx_reserve(p, 5988, iov, &cnt), 5988);
+	ck_assert_uint_eq(cnt, 3);
+	ck_assert_ptr_eq(iov[0].iov_base, base + VNET_HDR_BYTES);
+	ck_assert_uint_eq(iov[0].iov_len, 3000 - VNET_HDR_BYTES);
+	ck_assert_ptr_eq(iov[1].iov_base, base + 4000);
+	ck_assert_uint_eq(iov[1].iov_len, 2000);
+	ck_assert_ptr_eq(iov[2].iov_base, base + 3000);
+	ck_assert_uint_eq(iov[2].iov_len, 1000);
+	p->ops->rx_commit(p, &plain, 5988);
+	p->ops->rx_end(p);
+	for (unsigned i = 0; i < ARRAY_SIZE(at); i++) {
+		uint32_t len;
+
+		ck_assert(mock_ring_used(&nic.drv.ring[0], NULL, &len));
+		ck_assert_uint_eq(len, 1000);
+	}
+}
+END_TEST
+
 START_TEST(rx_batch_is_one_interrupt)
 {
 	struct port *p = nic.port;
@@ -792,6 +828,7 @@ int main(void)
 	tcase_add_test(tc, rx_header_in_one_byte_segments);
 	tcase_add_test(tc, rx_headers_as_negotiated);
 	tcase_add_test(tc, rx_full_ring_asks_for_the_doorbell);
+	tcase_add_test(tc, rx_adjacent_buffers_are_one_run);
 	tcase_add_test(tc, rx_batch_is_one_interrupt);
 	tcase_add_test(tc, rx_surplus_goes_back);
 	tcase_add_test(tc, rx_little_room_for_segments);

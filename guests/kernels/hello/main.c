@@ -5,6 +5,10 @@ void guest_main(void)
 {
 	char expect[128];
 
+	/* A console that drops what nobody takes: says nothing until somebody has pressed a key. */
+	if (cmdline_has("wait"))
+		while (com1_getc() < 0)
+			cpu_pause();
 	print("hello\n");
 	print("cmdline: %s\n", cmdline());
 	/* `expect=WORD` must be the last word: the command line came through whole. */
