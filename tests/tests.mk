@@ -30,6 +30,10 @@ unit: $(UNIT_BINS)
 check:
 	@tests/run
 
+# Only what runs in the emulated arm64 host.
+check-arm64:
+	@tests/run arm64
+
 -include guests/linux/linux.mk
 
 # Fuzz targets: every tests/fuzz/fuzz_NAME.c (LLVMFuzzerTestOneInput) with all of xvmm, by clang.
@@ -46,5 +50,5 @@ $(BUILD)/bin/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(UNIT_LIB) $(BUILD)/libxvmm.a
 
 -include $(FUZZ_SRCS:%.c=$(BUILD)/%.d)
 
-.PHONY: check fuzz fuzz-bins
+.PHONY: check check-arm64 fuzz fuzz-bins
 .SECONDARY:

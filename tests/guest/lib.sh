@@ -56,9 +56,10 @@ kernel() {
 
 # vm NAME GUEST CMDLINE [LINE…]: a guest with its console in NAME.log.
 vm() {
-	local name=$1 guest=$2 cmdline=$3 line
+	local name=$1 file cmdline=$3 line
+	file=$(kernel "$2") || exit 77
 	shift 3
-	ini "[vm $name]" "kernel = $(kernel "$guest")" "cmdline = $cmdline"
+	ini "[vm $name]" "kernel = $file" "cmdline = $cmdline"
 	for line in "memory = 16M" "console = file:$name.log"; do
 		# A line of the case's own replaces a default.
 		printf '%s\n' "$@" | grep -q "^${line%% *} *=" || ini "$line"
