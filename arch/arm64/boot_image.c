@@ -69,8 +69,8 @@ static const char *describe(const uint8_t *head, size_t len)
 	return "not an arm64 Linux Image (nor one packed by gzip)";
 }
 
-__attribute__((format(printf, 5, 6))) static int
-refuse(const struct image *file, char *why, size_t bytes, int err, const char *fmt, ...)
+__attribute__((format(printf, 5, 6))) static int refuse(const struct image *file, char *why,
+							size_t bytes, int err, const char *fmt, ...)
 {
 	va_list ap;
 	int n = snprintf(why, bytes, "%s: ", file->path);

@@ -19,11 +19,11 @@ enum { PHANDLE_GIC = 1, PHANDLE_ITS, PHANDLE_APB_CLOCK, PHANDLE_GPIO };
 enum { GIC_SPI = 0, GIC_PPI = 1 };
 enum { IRQ_EDGE_RISING = 1, IRQ_LEVEL_HIGH = 4 };
 
-#define KEY_POWER	    116
-#define GPIO_ACTIVE_HIGH    0
-#define PCI_SPACE_MEM32	    0x02000000
-#define PCI_DEVICE_SHIFT    11
-#define PCI_PIN_A	    1
+#define KEY_POWER	 116
+#define GPIO_ACTIVE_HIGH 0
+#define PCI_SPACE_MEM32	 0x02000000
+#define PCI_DEVICE_SHIFT 11
+#define PCI_PIN_A	 1
 
 #define MAX_CELLS (10 * ARM64_NR_SPI_PCI)
 
@@ -78,8 +78,8 @@ static void put_cells(struct tree *t, const char *name, const uint32_t *cell, un
 	put_bytes(t, name, big_endian, n * sizeof(big_endian[0]));
 }
 
-#define put(t, name, ...)                                                        \
-	put_cells((t), (name), (const uint32_t[]){ __VA_ARGS__ },                 \
+#define put(t, name, ...)                                         \
+	put_cells((t), (name), (const uint32_t[]){ __VA_ARGS__ }, \
 		  sizeof((const uint32_t[]){ __VA_ARGS__ }) / sizeof(uint32_t))
 #define HI(v) (uint32_t)((uint64_t)(v) >> 32)
 #define LO(v) (uint32_t)(v)
@@ -182,8 +182,8 @@ static void interrupt_controller(struct tree *t, unsigned cpus)
 	put(t, "#address-cells", 2);
 	put(t, "#size-cells", 2);
 	put_flag(t, "ranges");
-	put(t, "reg", 0, ARM64_GICD_BASE, 0, ARM64_GICD_BYTES, 0, ARM64_GICR_BASE,
-	    HI(redist_bytes), LO(redist_bytes));
+	put(t, "reg", 0, ARM64_GICD_BASE, 0, ARM64_GICD_BYTES, 0, ARM64_GICR_BASE, HI(redist_bytes),
+	    LO(redist_bytes));
 	put(t, "phandle", PHANDLE_GIC);
 	open_node(t, "msi-controller", ARM64_ITS_BASE);
 	put_string(t, "compatible", "arm,gic-v3-its");

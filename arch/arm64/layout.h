@@ -20,12 +20,12 @@
 /* 40 bits of guest-physical addresses are what any VM may have; less where the host has less. */
 #define ARM64_MEM_MAX_BYTES 0xF000000000
 
-#define ARM64_UART_BASE	      0x01000000
-#define ARM64_UART_BYTES      8
-#define ARM64_RTC_BASE	      0x01010000
-#define ARM64_GPIO_BASE	      0x01020000
-#define ARM64_PVPANIC_BASE    0x01030000
-#define ARM64_DEBUG_EXIT_BASE 0x01040000
+#define ARM64_UART_BASE	       0x01000000
+#define ARM64_UART_BYTES       8
+#define ARM64_RTC_BASE	       0x01010000
+#define ARM64_GPIO_BASE	       0x01020000
+#define ARM64_PVPANIC_BASE     0x01030000
+#define ARM64_DEBUG_EXIT_BASE  0x01040000
 #define ARM64_PERIPHERAL_BYTES 0x1000 /* RTC, GPIO */
 
 /* Linux asks the UART's clock for the divisor of 115200 bit/s; 16 * 115200 gives 1. */

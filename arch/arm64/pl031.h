@@ -20,8 +20,8 @@ struct pl031 {
 	struct loop_timer alarm;
 	struct loop_work rearm; /* timers are armed on their loop */
 	unsigned gsi;
-	pthread_mutex_t lock;	/* guards all below */
-	uint32_t offset_s;	/* guest's time less the host's */
+	pthread_mutex_t lock; /* guards all below */
+	uint32_t offset_s;    /* guest's time less the host's */
 	uint32_t match_s, load_s;
 	bool enabled, raised, line_level;
 };

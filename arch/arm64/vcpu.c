@@ -15,9 +15,8 @@
 #include "arch/arch.h"
 #include "arch/arm64/layout.h"
 
-#define CORE_REG(name)                                             \
-	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE |     \
-	 KVM_REG_ARM_CORE_REG(name))
+#define CORE_REG(name) \
+	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(name))
 
 /* What a VM can address without being asked. */
 #define USUAL_ADDRESS_BITS 40

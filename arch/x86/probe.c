@@ -21,9 +21,9 @@
 #include "arch/watchdog.h"
 #include "base/types.h"
 
-#define PORT	      0x10
-#define MAX_STEPS     5
-#define MAX_EXITS     16
+#define PORT	  0x10
+#define MAX_STEPS 5
+#define MAX_EXITS 16
 
 /* Where things are in the guest. */
 enum {
