@@ -241,6 +241,7 @@ static void peripherals(struct tree *t)
 
 	open_node(t, "gpio-keys", 0);
 	put_string(t, "compatible", "gpio-keys");
+	put_string(t, "label", "Power Button"); /* the input device's name */
 	open_node(t, "power-button", 0);
 	put_string(t, "label", "Power Button");
 	put(t, "linux,code", KEY_POWER);

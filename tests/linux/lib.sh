@@ -12,6 +12,11 @@ I=$IMAGES/initrd.cpio.gz
 # parameter needed.
 CMDLINE="console=ttyS0 quiet${XVMM_EMUHOST:+ $([ "$(uname -m)" != x86_64 ] || echo "tsc=reliable no_timer_check")}"
 
+case $(uname -m) in
+aarch64) CLOCKSOURCE=arch_sys_counter ;;
+*) CLOCKSOURCE=kvm-clock ;;
+esac
+
 fail() {
 	echo "failed: $*"
 	for f in "$T"/*.con "$T"/xvmm.log; do
