@@ -48,6 +48,11 @@ $(BUILD)/bin/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(UNIT_LIB) $(BUILD)/libxvmm.a
 	$(CC) $(CSTD) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(LIBS) \
 		$(shell $(PKGCONFIG) --libs check)
 
+ifneq ($(ARCH),arm64)
+$(BUILD)/bin/fuzz_arm64_image: $(BUILD)/arch/arm64/boot_image.o
+endif
+$(BUILD)/bin/fuzz_arm64_image: LIBS += -lz
+
 -include $(FUZZ_SRCS:%.c=$(BUILD)/%.d)
 
 .PHONY: check check-arm64 fuzz fuzz-bins

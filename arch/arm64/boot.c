@@ -55,8 +55,10 @@ static int load_fdt(const struct gmem *mem, const struct fdt_params *p, gpa_t at
 	void *tree = calloc(1, FDT_MAX_BYTES);
 	int rc;
 
-	if (!tree)
+	if (!tree) {
+		snprintf(why, bytes, "the device tree: no memory");
 		return -ENOMEM;
+	}
 	rc = fdt_build(p, tree);
 	if (rc < 0) {
 		snprintf(why, bytes, "the device tree: %s", strerror(-rc));
@@ -106,8 +108,10 @@ int arch_load_kernel(const struct gmem *mem, const struct arch_boot *boot, struc
 	rc = check(boot, why, why_bytes);
 	if (rc)
 		return rc;
-	if (getrandom(p.rng_seed, sizeof(p.rng_seed), 0) != sizeof(p.rng_seed))
+	if (getrandom(p.rng_seed, sizeof(p.rng_seed), 0) != sizeof(p.rng_seed)) {
+		snprintf(why, why_bytes, "no random numbers from this machine");
 		return -EIO;
+	}
 	rc = image_open(&file, boot->kernel);
 	if (rc) {
 		snprintf(why, why_bytes, "%s: %s", boot->kernel, strerror(-rc));

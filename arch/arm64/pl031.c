@@ -46,17 +46,25 @@ static void update_line(struct pl031 *d)
 	d->plat->ops->line_set(d->plat, d->gsi, level);
 }
 
-/* On the loop: the alarm is due at the beginning of a second of the host's clock. */
+/* A match in the past comes when the 32 bits have gone round. It is decided here, when the guest
+ * asks, what is past: the loop may come to it late. */
+static void expect_match(struct pl031 *d)
+{
+	uint64_t host_s = host_ns() / NS_PER_S;
+	uint32_t wait_s = d->match_s - ((uint32_t)host_s + d->offset_s);
+
+	d->due_ns = (host_s + wait_s) * NS_PER_S;
+}
+
+/* On the loop. */
 static void arm(struct pl031 *d)
 {
-	uint64_t now = host_ns();
-	uint32_t wait_s;
+	uint64_t now = host_ns(), due;
 
 	pthread_mutex_lock(&d->lock);
-	wait_s = d->match_s - now_s(d);
+	due = d->due_ns;
 	pthread_mutex_unlock(&d->lock);
-	/* What lies in the past comes again when the 32 bits have gone round. */
-	loop_timer_arm(&d->alarm, (uint64_t)wait_s * NS_PER_S - (wait_s ? now % NS_PER_S : 0));
+	loop_timer_arm(&d->alarm, due > now ? due - now : 0);
 }
 
 static void on_rearm(struct loop_work *w)
@@ -70,8 +78,9 @@ static void on_alarm(struct loop_timer *t)
 	bool due;
 
 	pthread_mutex_lock(&d->lock);
-	/* The match may have moved, or the host's clock been set, since the timer was armed. */
-	due = now_s(d) == d->match_s;
+	/* The match may have moved, or the host's clock been set back, since the timer was armed.
+	 */
+	due = host_ns() >= d->due_ns;
 	if (due) {
 		d->raised = true;
 		update_line(d);
@@ -125,11 +134,13 @@ static void pl031_write(struct bus_region *r, uint64_t offset, uint64_t value, u
 	switch (offset) {
 	case REG_MATCH:
 		d->match_s = (uint32_t)value;
+		expect_match(d);
 		rearm = true;
 		break;
 	case REG_LOAD:
 		d->load_s = (uint32_t)value;
 		d->offset_s = d->load_s - (uint32_t)(host_ns() / NS_PER_S);
+		expect_match(d);
 		rearm = true;
 		break;
 	case REG_MASK:

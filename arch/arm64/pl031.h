@@ -23,6 +23,7 @@ struct pl031 {
 	pthread_mutex_t lock; /* guards all below */
 	uint32_t offset_s;    /* guest's time less the host's */
 	uint32_t match_s, load_s;
+	uint64_t due_ns; /* host's wall clock when the match comes next */
 	bool enabled, raised, line_level;
 };
 

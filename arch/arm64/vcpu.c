@@ -33,12 +33,9 @@ int arch_vm_init(int kvm_fd, int vm_fd)
 {
 	struct kvm_enable_cap nisv = { .cap = KVM_CAP_ARM_NISV_TO_USER };
 
-	/* Without it, a guest that uses an odd instruction on a device makes KVM_RUN fail. Kernels
-	 * before 5.5 do not have it; see arch_vcpu_exit(). */
-	if (ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_ARM_NISV_TO_USER) > 0 &&
-	    ioctl(vm_fd, KVM_ENABLE_CAP, &nisv))
-		return -errno;
-	return 0;
+	/* Without it, a guest that uses an odd instruction on a device makes KVM_RUN fail; see
+	 * arch_vcpu_exit(). Linux has it from 5.5 on. */
+	return ioctl(vm_fd, KVM_ENABLE_CAP, &nisv) ? -errno : 0;
 }
 
 static int device_create(int vm_fd, uint32_t type)

@@ -134,6 +134,25 @@ START_TEST(rtc_alarm)
 }
 END_TEST
 
+static void sleep_long(struct loop_work *w)
+{
+	usleep(1500000);
+}
+
+/* A loop that is busy when the alarm is set, and when it comes, delays it but does not lose it. */
+START_TEST(rtc_late_alarm)
+{
+	struct loop_work busy = { .fn = sleep_long };
+
+	wr(0x10, 1);
+	loop_post(&loop, &busy);
+	wr(4, rd(0) + 1);
+	for (unsigned i = 0; i < 500 && !line; i++)
+		usleep(10000);
+	ck_assert(line);
+}
+END_TEST
+
 /* The alarm of a time that has gone, or that moves away again, does not come. */
 START_TEST(rtc_no_alarm)
 {
@@ -242,6 +261,7 @@ int main(void)
 	tcase_add_test(t, rtc_identity);
 	tcase_add_test(t, rtc_tells_the_time);
 	tcase_add_test(t, rtc_alarm);
+	tcase_add_test(t, rtc_late_alarm);
 	tcase_add_test(t, rtc_no_alarm);
 	tcase_add_test(t, any_access);
 	suite_add_tcase(s, t);
