@@ -173,7 +173,7 @@ static int run_probe(struct probe *p, char *what, size_t n)
 	    !has_device(p->vm_fd, KVM_DEV_TYPE_ARM_VGIC_ITS)) {
 		snprintf(what, n,
 			 "no GICv3 with ITS for guests: a host with a GICv2 is not supported");
-		return -ENOTSUP;
+		return -ENODEV;
 	}
 	if (run_guest(p, how, sizeof(how))) {
 		snprintf(what, n, "a guest does not run: %s", how);
