@@ -75,9 +75,11 @@ unsigned arch_msi_gsi_base(void);
 /* What KVM_IRQ_LINE calls the wired line `gsi`. */
 uint32_t arch_irq_line(unsigned gsi);
 
-/* KVM side: what the architecture needs in the VM before, and on, each vCPU. */
+/* KVM side, in this order: the argument of KVM_CREATE_VM; then what must be there before the first
+ * vCPU; arch_vcpu_init() for each vCPU; and what needs all of them (arm64's interrupt controller).
+ * Interrupt descriptors and routes come after that. */
+int arch_vm_type(int kvm_fd);
 int arch_vm_init(int kvm_fd, int vm_fd);
-/* After the vCPUs have been created (arm64's GIC needs them). */
 int arch_vm_ready(int vm_fd, unsigned cpus);
 int arch_vcpu_init(int kvm_fd, int vm_fd, int vcpu_fd, unsigned index, unsigned cpus,
 		   const struct arch_entry *entry);

@@ -210,7 +210,8 @@ static void check_hugepages(const struct doctor *d)
 		snprintf(fix, sizeof(fix), "for hugepages = …: echo N | sudo tee %s", path);
 		snprintf(path, sizeof(path), "%s/%s/free_hugepages", base, e->d_name);
 		unused = read_number(path);
-		snprintf(what, sizeof(what), "hugepages %luM", kib / 1024);
+		snprintf(what, sizeof(what), "hugepages %lu%c", kib < 1024 ? kib : kib / 1024,
+			 kib < 1024 ? 'K' : 'M');
 		say(d, unused ? OK : WARN, what, unused ? NULL : fix, "%llu free of %llu",
 		    (unsigned long long)unused, (unsigned long long)total);
 	}

@@ -110,7 +110,8 @@ static int create_vm(struct machine *m, char *why, size_t bytes)
 	int rc;
 
 	do {
-		m->vm_fd = ioctl(m->p.kvm->fd, KVM_CREATE_VM, 0ul);
+		m->vm_fd = ioctl(m->p.kvm->fd, KVM_CREATE_VM,
+				 (unsigned long)arch_vm_type(m->p.kvm->fd));
 	} while (m->vm_fd < 0 && errno == EINTR);
 	if (m->vm_fd < 0)
 		return fail(why, bytes, -errno, "KVM_CREATE_VM");
@@ -146,6 +147,8 @@ static int create_platform(struct machine *m, char *why, size_t bytes)
 	m->plat->mem = &m->mem;
 	m->plat->mmio = &m->mmio;
 	m->plat->pio = &m->pio;
+	for (unsigned i = 0; i < m->nr_vcpus; i++)
+		m->vcpu[i].plat = m->plat;
 	arch_pci_layout(&layout);
 	rc = pci_host_init(&m->pci, m->plat, &layout);
 	if (rc)
@@ -195,7 +198,6 @@ static int create_vcpus(struct machine *m, char *why, size_t bytes)
 	for (unsigned i = 0; i < m->cfg->cpus; i++) {
 		struct vcpu *v = &m->vcpu[i];
 
-		v->plat = m->plat;
 		v->guest = m->cfg->name;
 		v->event = on_event;
 		v->arg = m;
@@ -205,15 +207,15 @@ static int create_vcpus(struct machine *m, char *why, size_t bytes)
 			return fail(why, bytes, rc, "KVM_CREATE_VCPU %u", i);
 		m->nr_vcpus++;
 	}
-	rc = arch_vm_ready(m->vm_fd, m->cfg->cpus);
-	if (rc)
-		return fail(why, bytes, rc, "interrupt controllers");
 	for (unsigned i = 0; i < m->nr_vcpus; i++) {
 		rc = arch_vcpu_init(m->p.kvm->fd, m->vm_fd, m->vcpu[i].fd, i, m->nr_vcpus,
 				    &m->entry);
 		if (rc)
 			return fail(why, bytes, rc, "state of vCPU %u", i);
 	}
+	rc = arch_vm_ready(m->vm_fd, m->cfg->cpus);
+	if (rc)
+		return fail(why, bytes, rc, "interrupt controllers");
 	return 0;
 }
 
@@ -237,12 +239,13 @@ int machine_create(struct machine **out, const struct machine_params *params, ch
 		rc = load_kernel(m, why, why_bytes);
 	if (!rc)
 		rc = create_vm(m, why, why_bytes);
+	/* vCPUs before devices: see arch_vm_ready(). */
+	if (!rc)
+		rc = create_vcpus(m, why, why_bytes);
 	if (!rc)
 		rc = create_platform(m, why, why_bytes);
 	if (!rc)
 		rc = create_devices(m, why, why_bytes);
-	if (!rc)
-		rc = create_vcpus(m, why, why_bytes);
 	if (rc) {
 		machine_destroy(m);
 		return rc;

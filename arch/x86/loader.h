@@ -8,7 +8,7 @@
 #define ARCH_X86_LOADER_H
 
 #include "arch/arch.h"
-#include "arch/x86/image.h"
+#include "base/image.h"
 
 /* A kernel's segments, initrd and modules, and the loader's own areas. */
 #define LOADER_MAX_CLAIMS 64

@@ -32,6 +32,11 @@
 #define APIC_MODE_NMI	 (4u << 8)
 #define APIC_MODE_EXTINT (7u << 8)
 
+int arch_vm_type(int kvm_fd)
+{
+	return 0;
+}
+
 int arch_vm_init(int kvm_fd, int vm_fd)
 {
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };

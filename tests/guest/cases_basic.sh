@@ -58,6 +58,7 @@ case_poweroff() {
 }
 
 case_timer() { one_guest timer ""; }
+case_odd_access() { one_guest odd_access ""; }
 case_ring3() { one_guest ring3 ""; }
 case_smp_2() { one_guest smp cpus=2 "cpus = 2"; }
 case_smp_4() { one_guest smp cpus=4 "cpus = 4"; }
@@ -70,7 +71,10 @@ case_mem_3g() {
 case_mem_6g() {
 	need_memory 6656
 	one_guest mem ram=$((6 << 30)) "memory = 6G"
-	want a.log '^memmap: 000100000000-0001c0000000 type 1'
+	case $(uname -m) in
+	x86_64) want a.log '^memmap: 000100000000-0001c0000000 type 1' ;;
+	aarch64) want a.log '^memmap: 000040000000-0001c0000000 type 1' ;;
+	esac
 }
 
 case_mb() {
@@ -83,6 +87,7 @@ case_mb() {
 case_mb_alone() { one_guest mb "modules=0"; }
 
 reset_once() { # HOW STATUS KEY
+	case $1 in psci) need_arch aarch64 ;; *) need_arch x86_64 ;; esac
 	vm a reset "how=$1" "$3 = stop"
 	xvmm_run
 	want_rc "$2"
@@ -91,6 +96,7 @@ reset_once() { # HOW STATUS KEY
 }
 
 case_reset_stop_cf9() { reset_once cf9 0 on-reboot; }
+case_reset_stop_psci() { reset_once psci 0 on-reboot; }
 case_reset_stop_kbd() { reset_once kbd 0 on-reboot; }
 case_triple_fault_stop() {
 	reset_once triple 4 on-crash
@@ -98,6 +104,7 @@ case_triple_fault_stop() {
 }
 
 reset_again() { # HOW KEY
+	case $1 in psci) need_arch aarch64 ;; *) need_arch x86_64 ;; esac
 	vm a reset "how=$1" "$2 = restart"
 	ini "[lab]" "shutdown-timeout = 1"
 	xvmm_start
@@ -109,6 +116,7 @@ reset_again() { # HOW KEY
 }
 
 case_reset_again_cf9() { reset_again cf9 on-reboot; }
+case_reset_again_psci() { reset_again psci on-reboot; }
 case_reset_again_kbd() { reset_again kbd on-reboot; }
 case_triple_fault_again() { reset_again triple on-crash; }
 
@@ -123,6 +131,7 @@ case_panic() {
 }
 
 case_triple_fault_beside() {
+	need_arch x86_64
 	vm a reset how=triple "on-crash = stop"
 	vm b hello "lines=20 exit=poweroff"
 	xvmm_run

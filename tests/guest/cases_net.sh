@@ -124,7 +124,7 @@ case_net_kill_9() {
 	nic e1.eth0 lan "$(mac 1)"
 	cat >second.ini <<-END
 		[vm b]
-		kernel = $GUESTS/hello.elf
+		kernel = $(kernel hello)
 		memory = 16M
 		console = file:b.log
 	END

@@ -28,6 +28,7 @@ show_logs() { # directory
 	done
 }
 
+need_arch() { [ "$(uname -m)" = "$1" ] || skip "for $1 only"; }
 need_root() { [ "$(id -u)" -eq 0 ] || skip "needs root"; }
 need_netns() {
 	need_root
@@ -45,11 +46,20 @@ need_memory() { # MiB
 
 ini() { printf '%s\n' "$@" >>vm.ini; }
 
+# The file that a tiny guest boots from: an ELF file on x86, a Linux Image on arm64.
+kernel() {
+	local f=$GUESTS/$1.img
+	[ -e "$f" ] || f=$GUESTS/$1.elf
+	[ -e "$f" ] || skip "$(uname -m) has no such guest: $1"
+	echo "$f"
+}
+
 # vm NAME GUEST CMDLINE [LINE…]: a guest with its console in NAME.log.
 vm() {
-	local name=$1 guest=$2 cmdline=$3 line
+	local name=$1 file cmdline=$3 line
+	file=$(kernel "$2") || exit 77
 	shift 3
-	ini "[vm $name]" "kernel = $GUESTS/$guest.elf" "cmdline = $cmdline"
+	ini "[vm $name]" "kernel = $file" "cmdline = $cmdline"
 	for line in "memory = 16M" "console = file:$name.log"; do
 		# A line of the case's own replaces a default.
 		printf '%s\n' "$@" | grep -q "^${line%% *} *=" || ini "$line"

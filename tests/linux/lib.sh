@@ -5,11 +5,17 @@
 
 set -u
 # shellcheck disable=SC2034
-K=$TOP/guests/images/vmlinuz
-I=$TOP/guests/images/initrd.cpio.gz
+IMAGES=${XVMM_IMAGES:-$TOP/guests/images}
+K=$IMAGES/vmlinuz
+I=$IMAGES/initrd.cpio.gz
 # The clocks of the emulated host are too jumpy for the kernel's checks; nowhere else is a special
 # parameter needed.
-CMDLINE="console=ttyS0 quiet${XVMM_EMUHOST:+ tsc=reliable no_timer_check}"
+CMDLINE="console=ttyS0 quiet${XVMM_EMUHOST:+ $([ "$(uname -m)" != x86_64 ] || echo "tsc=reliable no_timer_check")}"
+
+case $(uname -m) in
+aarch64) CLOCKSOURCE=arch_sys_counter ;;
+*) CLOCKSOURCE=kvm-clock ;;
+esac
 
 fail() {
 	echo "failed: $*"

@@ -7,7 +7,7 @@ void guest_main(void)
 
 	/* A console that drops what nobody takes: says nothing until somebody has pressed a key. */
 	if (cmdline_has("wait"))
-		while (com1_getc() < 0)
+		while (uart_getc() < 0)
 			cpu_pause();
 	print("hello\n");
 	print("cmdline: %s\n", cmdline());
@@ -30,12 +30,11 @@ void guest_main(void)
 			cpu_pause();
 	}
 	if (cmdline_has("module")) {
-		const struct pvh_start_info *info = boot_info();
-		const struct pvh_module *mod = (const void *)(uintptr_t)info->modlist;
+		uint64_t bytes;
+		const char *initrd = machine_initrd(&bytes);
 
-		CHECK(info->nr_modules == 1, "%u modules instead of one", info->nr_modules);
-		print("module: %lu bytes: ", (unsigned long)mod->size);
-		print_bytes((const char *)(uintptr_t)mod->paddr, mod->size < 64 ? mod->size : 64);
+		print("module: %lu bytes: ", (unsigned long)bytes);
+		print_bytes(initrd, bytes < 64 ? bytes : 64);
 		print("\n");
 	}
 	if (cmdline_has("read")) { /* echo lines from COM1 until "end" */
@@ -45,7 +44,7 @@ void guest_main(void)
 
 		print("reading\n");
 		for (;;) {
-			c = com1_getc();
+			c = uart_getc();
 			if (c < 0) {
 				cpu_pause();
 				continue;

@@ -229,64 +229,20 @@ static void config_window(struct target *t)
 	}
 }
 
-static bool port_ends_machine(unsigned port)
+static void machine_noises(struct target *t)
 {
-	return (port >= 0xf1 && port <= 0xf4) || (port >= 0x502 && port <= 0x505) ||
-	       (port >= 0x600 && port <= 0x60f) || (port >= 0xcf5 && port <= 0xcff) ||
-	       (port >= 0x61 && port <= 0x64) || (port >= 0x8f && port <= 0x92) ||
-	       (port >= 0xb0 && port <= 0xb3) || (port >= 0x3f5 && port <= 0x3ff) ||
-	       (port >= 0x1d && port <= 0x21) || (port >= 0x9d && port <= 0xa1);
-}
-
-static void port_noise(struct target *t)
-{
-	for (unsigned i = 0; i < 300; i++) {
-		uint64_t r = target_random(t);
-		uint16_t port = (uint16_t)(r & 0x10000 ? r : r & 0xfff);
-
-		if (port_ends_machine(port))
-			continue;
-		switch (r >> 20 & 7) {
-		case 0:
-			outb(port, (uint8_t)(r >> 32));
-			break;
-		case 1:
-			outw(port, (uint16_t)(r >> 32));
-			break;
-		case 2:
-			outl(port, (uint32_t)(r >> 32));
-			break;
-		case 3:
-			inb(port);
-			break;
-		case 4:
-			inw(port);
-			break;
-		default:
-			inl(port);
-		}
-	}
-	/* Accesses that straddle the registers of a device. */
-	inl(PORT_COM1 + 6);
-	inl(PORT_PM1_EVENT + 2);
-	inl(0x606);
-	inl(0x60a);
-	inw(0x71);
-	inl(0x6f);
+	for (unsigned i = 0; i < 300; i++)
+		machine_noise(target_random(t));
 }
 
 static void empty_space(struct target *t)
 {
-	static const uintptr_t at[] = { 0xc8000000, 0xd0000ffd, 0xdffffffc, 0xe00ffffc,
-					0xe0100000, 0xe7fffffc, 0xe8000ffc, 0xe8010000,
-					0xf0000000, 0xfebffffc, 0xfed00000, 0xfff00000 };
-
-	for (unsigned i = 0; i < ARRAY_SIZE(at); i++) {
-		mmio_read8(at[i]);
-		mmio_read32(at[i] & ~3ull);
-		mmio_write32(at[i] & ~3ull, (uint32_t)target_random(t));
-		mmio_read64(at[i] & ~7ull);
-		mmio_write64(at[i] & ~7ull, target_random(t));
+	for (const uintptr_t *at = machine_empty; *at; at++) {
+		mmio_read8(*at);
+		mmio_read32(*at & ~3ull);
+		mmio_write32(*at & ~3ull, (uint32_t)target_random(t));
+		mmio_read64(*at & ~7ull);
+		mmio_write64(*at & ~7ull, target_random(t));
 	}
 }
 
@@ -299,7 +255,7 @@ const struct attack machine_attacks[] = {
 	{ "decoding_off", MAY_BREAK, decoding_off, .pci_only = true },
 	{ "config_noise", MAY_BREAK, config_noise, .pci_only = true },
 	{ "config_window", MAY_BREAK, config_window, .pci_only = true },
-	{ "port_noise", MAY_BREAK, port_noise },
+	{ "machine_noise", MAY_BREAK, machine_noises },
 	{ "empty_space", MAY_BREAK, empty_space },
 	{ 0 },
 };

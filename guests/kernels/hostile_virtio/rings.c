@@ -33,7 +33,7 @@ static void addr_at_the_end(struct target *t)
 
 static void addr_in_the_hole(struct target *t)
 {
-	one(t, LAPIC_BASE, 64, dir(t));
+	one(t, MACHINE_INTC_BASE, 64, dir(t));
 }
 
 static void len_huge(struct target *t)

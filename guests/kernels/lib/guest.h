@@ -1,23 +1,15 @@
 /*
- * What every tiny guest has: text on COM1, its command line, and a way to end.
+ * What every tiny guest has: text on the serial port, its command line, and a way to end.
  *
- * A guest says how it went in two ways: the last line on COM1 is "SUCCESS" or "FAIL: reason", and
- * the debug-exit port gets 0x10 (exit status 33) or 0x11 (35). `exit=poweroff` on the command line
- * ends a successful guest through ACPI instead.
+ * A guest says how it went in two ways: the last line on the serial port is "SUCCESS" or "FAIL:
+ * reason", and the debug-exit port gets 0x10 (exit status 33) or 0x11 (35). `exit=poweroff` on the
+ * command line ends a successful guest by powering off instead.
  */
 #ifndef LIB_GUEST_H
 #define LIB_GUEST_H
 
 #include "lib/io.h"
-
-#define PORT_COM1	0x3f8
-#define PORT_DEBUG_EXIT 0xf4
-#define PORT_PVPANIC	0x505
-#define PORT_PM1_EVENT	0x600
-#define PORT_PM1_CTL	0x604
-#define PORT_RESET	0xcf9
-#define PM1_SLP_EN	(1 << 13)
-#define PM1_SLP_TYP_S5	(5 << 10)
+#include "lib/machine.h"
 
 #define EXIT_SUCCESS 0x10
 #define EXIT_FAILURE 0x11
@@ -27,28 +19,10 @@
 /* Each guest's own; returning from it is success. */
 void guest_main(void);
 
-/* The loader's view (Xen's public/arch-x86/hvm/start_info.h). */
-struct pvh_start_info {
-	uint32_t magic, version, flags, nr_modules;
-	uint64_t modlist, cmdline, rsdp;
-	uint64_t memmap; /* from version 1 on */
-	uint32_t memmap_entries, reserved;
-};
-struct pvh_module {
-	uint64_t paddr, size, cmdline, reserved;
-};
-struct pvh_memmap_entry {
-	uint64_t addr, size;
-	uint32_t type, reserved;
-};
-#define PVH_MAGIC    0x336ec578
-#define PVH_TYPE_RAM 1
-const struct pvh_start_info *boot_info(void);
-
 /* print.c. Knows %s %c %d %i %u %x %X %p %%, l and ll, a width and 0-padding. */
 void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void print_bytes(const char *s, size_t n);
-int com1_getc(void); /* -1: nothing there */
+int uart_getc(void); /* -1: nothing there */
 
 /* cmdline.c: "key=value" words separated by blanks. */
 void cmdline_set(const char *text);
@@ -63,7 +37,8 @@ uint64_t cmdline_u64(const char *key, uint64_t fallback); /* decimal, or hexadec
 void success(void) __attribute__((noreturn));
 void fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void debug_exit(uint32_t value) __attribute__((noreturn));
-void poweroff(void) __attribute__((noreturn));
+void poweroff(void) __attribute__((noreturn)); /* machine.c */
+void stop(void) __attribute__((noreturn));     /* halts for good */
 #define CHECK(cond, ...)                   \
 	do {                               \
 		if (!(cond))               \

@@ -1,13 +1,11 @@
 /*
- * PCI configuration space of bus 0, by ECAM at 0xE0000000 where that is what answers, else by ports
+ * PCI configuration space of bus 0, by ECAM; on x86, where that does not answer, by ports
  * 0xcf8/0xcfc (`pci=ecam` or `pci=conf1` on the command line decide otherwise).
  */
 #ifndef LIB_PCI_H
 #define LIB_PCI_H
 
 #include "lib/guest.h"
-
-#define PCI_ECAM_BASE 0xe0000000u
 
 #define PCI_VENDOR	0x00
 #define PCI_COMMAND	0x04
@@ -39,7 +37,7 @@ uint64_t pci_bar(unsigned dev, unsigned bar);
 
 /* MSI-X: turns it on with every vector masked, INTx off; returns the number of vectors, 0: none. */
 unsigned pci_msix_enable(unsigned dev);
-void pci_msix_set(unsigned dev, unsigned entry, unsigned apic_id, unsigned vector);
+void pci_msix_set(unsigned dev, unsigned entry, unsigned cpu, unsigned vector);
 /* Address of an entry in the table. */
 uintptr_t pci_msix_entry(unsigned dev, unsigned entry);
 

@@ -1,6 +1,6 @@
 /*
- * Text on COM1, polled. The FIFO is on, so the line status is read once for 16 bytes, not once for
- * each: every port access is an exit to the VMM.
+ * Text on the serial port, polled. The FIFO is on, so the line status is read once for 16 bytes,
+ * not once for each: every access is an exit to the VMM.
  */
 #include <stdarg.h>
 
@@ -17,25 +17,25 @@ struct out {
 	size_t n;
 };
 
-static bool com1_ready; /* the FIFO has been switched on */
+static bool uart_ready; /* the FIFO has been switched on */
 
 void print_bytes(const char *s, size_t n)
 {
-	if (!com1_ready) {
-		outb(PORT_COM1 + COM_FCR, 0x01);
-		com1_ready = true;
+	if (!uart_ready) {
+		uart_write(COM_FCR, 0x01);
+		uart_ready = true;
 	}
 	while (n) {
-		while (!(inb(PORT_COM1 + COM_LSR) & COM_LSR_THRE))
+		while (!(uart_read(COM_LSR) & COM_LSR_THRE))
 			cpu_pause();
 		for (unsigned i = 0; i < COM_FIFO && n; i++, n--)
-			outb(PORT_COM1, (uint8_t)*s++);
+			uart_write(0, (uint8_t)*s++);
 	}
 }
 
-int com1_getc(void)
+int uart_getc(void)
 {
-	return inb(PORT_COM1 + COM_LSR) & COM_LSR_DR ? inb(PORT_COM1) : -1;
+	return uart_read(COM_LSR) & COM_LSR_DR ? uart_read(0) : -1;
 }
 
 static void put(struct out *o, char c)

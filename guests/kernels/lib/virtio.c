@@ -46,10 +46,6 @@ enum { /* MMIO */
 #define NO_VECTOR 0xffff
 #define ISR_QUEUE 1
 
-/* As xvmm's DSDT and MP table say. */
-static const uint8_t mmio_gsi[VIRTIO_MMIO_SLOTS] = { 5,	 6, 7,	10, 11, 12, 13, 14,
-						     15, 3, 16, 23, 22, 21, 20, 19 };
-
 static bool pci_attach(struct virtio *v, unsigned dev)
 {
 	unsigned cap = 0;
@@ -106,7 +102,7 @@ bool virtio_find(struct virtio *v, unsigned id, unsigned index)
 			.id = id,
 			.base = base,
 			.config = base + MMIO_CONFIG,
-			.gsi = mmio_gsi[slot],
+			.gsi = machine_virtio_mmio_gsi(slot),
 		};
 		return true;
 	}
@@ -249,19 +245,17 @@ static void route_interrupt(struct virtio *v)
 	if (!v->vector)
 		v->vector = intr_alloc(interrupt, v);
 	if (v->mmio) {
-		ioapic_route(v->gsi, v->vector, false, lapic_id());
+		intr_route(v->gsi, v->vector, false, cpu_id());
 		return;
 	}
 	v->nr_vectors = cmdline_is("intx", "1") ? 0 : pci_msix_enable(v->pci_dev);
 	for (unsigned i = 0; i < v->nr_vectors; i++)
-		pci_msix_set(v->pci_dev, i, lapic_id(), v->vector);
+		pci_msix_set(v->pci_dev, i, cpu_id(), v->vector);
 	if (v->nr_vectors) {
 		mmio_write16(v->common + COMMON_MSIX, 0);
 		return;
 	}
-	/* The line register is not trusted to be set by anyone: devices are wired 16 + n % 8. */
-	ioapic_route((unsigned)cmdline_u64("intx_gsi", 16 + v->pci_dev % 8), v->vector, true,
-		     lapic_id());
+	intr_route(machine_intx_gsi(v->pci_dev), v->vector, true, cpu_id());
 }
 
 void virtio_start(struct virtio *v, uint64_t wanted)

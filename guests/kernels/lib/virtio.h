@@ -26,8 +26,6 @@
 #define VIRTIO_F_VERSION_1     32
 #define FEATURE(bit)	       (1ull << (bit))
 
-#define VIRTIO_MMIO_BASE  0xe8000000u
-#define VIRTIO_MMIO_STEP  0x1000u
 #define VIRTIO_MMIO_SLOTS 16
 
 #define VRING_DESC_NEXT	    1

@@ -25,26 +25,24 @@ static void probe_at(uint64_t gpa)
 
 void guest_main(void)
 {
-	const struct pvh_start_info *info = boot_info();
-	const struct pvh_memmap_entry *map = (const void *)(uintptr_t)info->memmap;
-	uint64_t ram = 0, high = 0, expect = cmdline_u64("ram", 0), last = 0;
+	uint64_t ram = 0, high = 0, expect = cmdline_u64("ram", 0), last = 0, start, bytes;
+	bool is_ram;
 
-	CHECK(info->version >= 1 && map && info->memmap_entries, "start info has no memory map");
-	for (unsigned i = 0; i < info->memmap_entries; i++) {
-		uint64_t start = map[i].addr, end = start + map[i].size;
+	for (unsigned i = 0; machine_memory(i, &start, &bytes, &is_ram); i++) {
+		uint64_t end = start + bytes;
 
 		print("memmap: %012lx-%012lx type %u\n", (unsigned long)start, (unsigned long)end,
-		      map[i].type);
+		      is_ram ? 1 : 2);
 		CHECK(end > start, "entry %u is empty", i);
 		CHECK(start >= last, "entry %u overlaps the one before", i);
 		last = end;
-		if (map[i].type != PVH_TYPE_RAM)
+		if (!is_ram)
 			continue;
-		ram += map[i].size;
+		ram += bytes;
 		if (end > FOUR_GIB)
-			high += map[i].size;
-		if (start < FIRST)
-			start = FIRST;
+			high += start > FOUR_GIB ? bytes : end - FOUR_GIB;
+		if (start < MACHINE_RAM_BASE + FIRST)
+			start = MACHINE_RAM_BASE + FIRST;
 		if (start >= end)
 			continue;
 		for (uint64_t at = start; at < end; at += STEP)

@@ -3,10 +3,9 @@
 
 void guest_main(void)
 {
-	CHECK(inb(PORT_PVPANIC) & 1, "no pvpanic at 0x%x: it reads 0x%x", PORT_PVPANIC,
-	      inb(PORT_PVPANIC));
+	CHECK(pvpanic_read() & 1, "no pvpanic: it reads 0x%x", pvpanic_read());
 	print("panicking\n");
-	outb(PORT_PVPANIC, 1);
+	pvpanic_write(1);
 	if (cmdline_is("then", "poweroff"))
 		poweroff();
 	if (cmdline_is("then", "exit"))

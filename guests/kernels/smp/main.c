@@ -1,8 +1,7 @@
 /*
- * Boots all CPUs that the MADT names (`cpus=N`: there must be N), lets them add to one counter, and
- * sends interrupts from the first to each and back.
+ * Boots all CPUs that the machine has (`cpus=N`: there must be N), lets them add to one counter,
+ * and sends interrupts from the first to each and back.
  */
-#include "lib/acpi.h"
 #include "lib/clock.h"
 #include "lib/smp.h"
 
@@ -16,7 +15,7 @@ static unsigned nr_aps, bsp_id, ping_vector, pong_vector;
 
 static unsigned index_of_this(void)
 {
-	unsigned id = lapic_id();
+	unsigned id = cpu_id();
 
 	for (unsigned i = 0; i < nr_aps; i++) {
 		if (ap_id[i] == id)
@@ -31,7 +30,7 @@ static void ping(void *arg)
 
 	if (i < nr_aps)
 		pings[i]++;
-	lapic_ipi(bsp_id, ICR_FIXED | pong_vector);
+	intr_send(bsp_id, pong_vector);
 }
 
 static void pong(void *arg)
@@ -41,7 +40,7 @@ static void pong(void *arg)
 
 static void ap_main(unsigned index, void *arg)
 {
-	seen_id[index] = (uint8_t)lapic_id();
+	seen_id[index] = (uint8_t)cpu_id();
 	for (unsigned i = 0; i < ADDS; i++)
 		__atomic_fetch_add(&locked_sum, 1, __ATOMIC_SEQ_CST);
 	__atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
@@ -52,21 +51,21 @@ static void ap_main(unsigned index, void *arg)
 void guest_main(void)
 {
 	uint8_t all[SMP_MAX_CPUS];
-	unsigned n = acpi_cpus(all, SMP_MAX_CPUS);
+	unsigned n = machine_cpus(all, SMP_MAX_CPUS);
 	uint64_t end;
 
 	CHECK(n <= SMP_MAX_CPUS, "%u CPUs", n);
-	CHECK(n == cmdline_u64("cpus", n), "MADT names %u CPUs", n);
+	CHECK(n == cmdline_u64("cpus", n), "the machine has %u CPUs", n);
 	intr_init();
 	clock_init();
 	ping_vector = intr_alloc(ping, NULL);
 	pong_vector = intr_alloc(pong, NULL);
-	bsp_id = lapic_id();
+	bsp_id = cpu_id();
 	for (unsigned i = 0; i < n; i++) {
 		if (all[i] != bsp_id)
 			ap_id[nr_aps++] = all[i];
 	}
-	CHECK(nr_aps + 1 == n, "the first CPU, APIC id %u, is not in the MADT", bsp_id);
+	CHECK(nr_aps + 1 == n, "the first CPU, %u, is not among them", bsp_id);
 	smp_start(ap_id, nr_aps, ap_main, NULL);
 	end = clock_us() + PATIENCE_US;
 	while (finished < nr_aps) {
@@ -75,7 +74,7 @@ void guest_main(void)
 	}
 	CHECK(locked_sum == nr_aps * ADDS, "sum %u instead of %u", locked_sum, nr_aps * ADDS);
 	for (unsigned i = 0; i < nr_aps; i++)
-		CHECK(seen_id[i] == ap_id[i], "AP %u has APIC id %u instead of %u", i, seen_id[i],
+		CHECK(seen_id[i] == ap_id[i], "AP %u is CPU %u instead of %u", i, seen_id[i],
 		      ap_id[i]);
 
 	clock_tick(50000);
@@ -83,7 +82,7 @@ void guest_main(void)
 		for (unsigned i = 0; i < nr_aps; i++) {
 			unsigned before = pongs;
 
-			lapic_ipi(ap_id[i], ICR_FIXED | ping_vector);
+			intr_send(ap_id[i], ping_vector);
 			end = clock_us() + PATIENCE_US;
 			while (pongs == before) {
 				irq_wait();

@@ -66,7 +66,8 @@ MMIO_ACCESS(32, "l", "r")
 MMIO_ACCESS(64, "q", "r")
 #endif
 
-static inline void barrier(void) /* x86 keeps stores, and loads, in order; the compiler does not */
+/* For rings that a device shares: stores, and loads, stay in order. */
+static inline void barrier(void) /* x86 does so by itself; the compiler does not */
 {
 	__asm__ volatile("" : : : "memory");
 }

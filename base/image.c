@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "arch/x86/image.h"
+#include "base/image.h"
 
 int image_open(struct image *img, const char *path)
 {

@@ -2,8 +2,8 @@
  * A file that is to be put into guest memory, read with bounds: no offset or length that the file
  * itself names is believed. One thread at a time.
  */
-#ifndef ARCH_X86_IMAGE_H
-#define ARCH_X86_IMAGE_H
+#ifndef BASE_IMAGE_H
+#define BASE_IMAGE_H
 
 #include "base/gmem.h"
 

@@ -54,4 +54,20 @@ void ioapic_write(unsigned reg, uint32_t v);
 void ioapic_route(unsigned gsi, unsigned vector, bool level, unsigned apic_id);
 void ioapic_mask(unsigned gsi);
 
+/* What both architectures have, by the same names. `cpu`: as machine_cpus() gives them. */
+static inline unsigned cpu_id(void)
+{
+	return lapic_id();
+}
+
+static inline void intr_send(unsigned cpu, unsigned vector)
+{
+	lapic_ipi(cpu, ICR_FIXED | vector);
+}
+
+static inline void intr_route(unsigned gsi, unsigned vector, bool level, unsigned cpu)
+{
+	ioapic_route(gsi, vector, level, cpu);
+}
+
 #endif
