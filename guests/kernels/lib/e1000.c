@@ -62,8 +62,7 @@ void e1000_start(struct e1000 *e)
 	e1000_set(e, E1000_RDBAH, (uint32_t)((uintptr_t)e->rx >> 32));
 	e1000_set(e, E1000_RDLEN, sizeof(*e->rx) * E1000_RING);
 	e->vector = intr_alloc(interrupt, e);
-	ioapic_route((unsigned)cmdline_u64("intx_gsi", 16 + e->pci_dev % 8), e->vector, true,
-		     lapic_id());
+	intr_route(machine_intx_gsi(e->pci_dev), e->vector, true, cpu_id());
 	e1000_set(e, E1000_CTRL, e1000_get(e, E1000_CTRL) | E1000_CTRL_SLU);
 	e1000_set(e, E1000_IMS, E1000_INT_TXDW | E1000_INT_RXT0);
 	e1000_set(e, E1000_TCTL, E1000_TCTL_EN | E1000_TCTL_PSP);
