@@ -61,6 +61,10 @@ case_timer() { one_guest timer ""; }
 case_odd_access() { one_guest odd_access ""; }
 case_ring3() { one_guest ring3 ""; }
 case_smp_2() { one_guest smp cpus=2 "cpus = 2"; }
+case_smp_20() { # more than one cluster of 16
+	need_arch aarch64
+	one_guest smp cpus=20 "cpus = 20"
+}
 case_smp_4() { one_guest smp cpus=4 "cpus = 4"; }
 case_mem_small() { one_guest mem ram=$((20 << 20)) "memory = 20M"; }
 case_mem_3g() {
