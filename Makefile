@@ -32,7 +32,7 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 
 ALL_CFLAGS = $(CSTD) $(WARN) $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) -MMD -MP
 
-SRCS := $(wildcard base/*.c vmm/*.c virtio/*.c xtalk/*.c arch/$(ARCH)/*.c)
+SRCS := $(wildcard base/*.c nic/*.c vmm/*.c virtio/*.c xtalk/*.c arch/$(ARCH)/*.c)
 OBJS := $(SRCS:%.c=$(BUILD)/%.o)
 
 .PHONY: all clean check demo bench install unit guests setup

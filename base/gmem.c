@@ -136,19 +136,25 @@ void gmem_destroy(struct gmem *m)
 	m->fd = -1;
 }
 
-void *gmem_ptr(const struct gmem *m, gpa_t gpa, uint64_t len)
+void *gmem_ptr_search(const struct gmem *m, const struct gmem_region **near, gpa_t gpa,
+		      uint64_t len)
 {
-	if (!len)
-		return NULL;
 	for (unsigned i = 0; i < m->nr_regions; i++) {
-		const struct gmem_region *r = &m->region[i];
+		void *p = gmem_region_ptr(&m->region[i], gpa, len);
 
-		/* No sum that a guest's numbers could make wrap. */
-		if (gpa >= r->base && gpa - r->base < r->size_bytes &&
-		    len <= r->size_bytes - (gpa - r->base))
-			return r->hva + (gpa - r->base);
+		if (p) {
+			*near = &m->region[i];
+			return p;
+		}
 	}
 	return NULL;
+}
+
+void *gmem_ptr(const struct gmem *m, gpa_t gpa, uint64_t len)
+{
+	const struct gmem_region *near;
+
+	return gmem_ptr_search(m, &near, gpa, len);
 }
 
 int gmem_read(const struct gmem *m, gpa_t gpa, void *dst, uint64_t len)

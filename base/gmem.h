@@ -61,6 +61,28 @@ void gmem_destroy(struct gmem *m);
  */
 void *gmem_ptr(const struct gmem *m, gpa_t gpa, uint64_t len);
 
+/* The same for one region: the check that all others are made of. */
+static inline void *gmem_region_ptr(const struct gmem_region *r, gpa_t gpa, uint64_t len)
+{
+	/* No sum that a guest's numbers could make wrap. */
+	if (len && gpa >= r->base && gpa - r->base < r->size_bytes &&
+	    len <= r->size_bytes - (gpa - r->base))
+		return r->hva + (gpa - r->base);
+	return NULL;
+}
+
+/* As gmem_ptr(), for many addresses that lie together: looks first where the last one was found.
+ * *near is the caller's own, and never NULL: &m->region[0] to begin with. */
+void *gmem_ptr_search(const struct gmem *m, const struct gmem_region **near, gpa_t gpa,
+		      uint64_t len);
+static inline void *gmem_ptr_near(const struct gmem *m, const struct gmem_region **near, gpa_t gpa,
+				  uint64_t len)
+{
+	void *p = gmem_region_ptr(*near, gpa, len);
+
+	return p ? p : gmem_ptr_search(m, near, gpa, len);
+}
+
 /* Copies; -EFAULT if any byte lies outside of guest memory (then nothing was copied). */
 int gmem_read(const struct gmem *m, gpa_t gpa, void *dst, uint64_t len);
 int gmem_write(const struct gmem *m, gpa_t gpa, const void *src, uint64_t len);

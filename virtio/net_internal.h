@@ -14,12 +14,6 @@ enum { NET_QUEUE_RX, NET_QUEUE_TX, NET_NR_QUEUES };
 
 #define NET_QUEUE_SIZE 256
 
-/* One chain reserved for the frame that is being received. */
-struct net_rx_buf {
-	uint16_t head;
-	uint32_t bytes; /* room for the frame: without the header in the first one */
-};
-
 /*
  * The receive side. Everything in it, and the receive queue while the device is live, belongs to
  * whoever holds `lock`: the NIC's loop, another guest's loop that delivers a frame, an uplink.
@@ -30,8 +24,9 @@ struct net_rx {
 	bool mergeable;
 	const char *fault; /* a rule that the driver broke, on its way to the loop; or NULL */
 	unsigned nr_staged;
-	unsigned nr_bufs; /* of the frame in progress */
-	struct net_rx_buf bufs[NET_QUEUE_SIZE];
+	unsigned nr_bufs;		       /* reserved for the frame in progress */
+	size_t room;			       /* their bytes, the header's included */
+	struct virtq_buf bufs[NET_QUEUE_SIZE]; /* ptr: none, if there are several segments */
 	unsigned nr_hdr_segs;
 	struct iovec hdr_segs[VNET_HDR_BYTES]; /* where its header goes */
 	struct virtq_chain chain;

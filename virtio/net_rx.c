@@ -88,7 +88,7 @@ bool net_rx_begin(struct port *p)
 	return false;
 }
 
-static ssize_t rx_fault(struct virtio_net *net, const char *why)
+static int rx_fault(struct virtio_net *net, const char *why)
 {
 	net->rx.live = false;
 	net->rx.fault = why;
@@ -112,68 +112,125 @@ static int rx_pop(struct virtio_net *net)
 	return rc;
 }
 
-/* Buffers that lie one behind the other in guest memory, as Linux cuts them from larger pieces,
- * are one run to whoever fills them: a long copy is cheaper than many short ones. Returns the
- * number of segments then in iov. */
-static unsigned join(struct iovec *iov, unsigned used, unsigned added)
-{
-	struct iovec *last;
+/* Segments for whoever fills them. */
+struct rx_iov {
+	struct iovec *iov;
+	unsigned used, room;
+	uint8_t *end; /* of the last one */
+};
 
-	if (!used || !added)
-		return used + added;
-	last = &iov[used - 1];
-	if ((uint8_t *)last->iov_base + last->iov_len != iov[used].iov_base)
-		return used + added;
-	last->iov_len += iov[used].iov_len;
-	if (added > 1)
-		memmove(&iov[used], &iov[used + 1], (added - 1) * sizeof(*iov));
-	return used + added - 1;
+/* Buffers that lie one behind the other in guest memory, as Linux cuts them from larger pieces,
+ * are one run: a long copy is cheaper than many short ones. The caller knows that there is room. */
+static inline void rx_iov_add(struct rx_iov *r, uint8_t *ptr, size_t len)
+{
+	if (!len)
+		return;
+	if (!r->used || ptr != r->end) {
+		assert(r->used < r->room);
+		r->iov[r->used++].iov_base = ptr;
+	}
+	r->end = ptr + len;
+	r->iov[r->used - 1].iov_len = (size_t)(r->end - (uint8_t *)r->iov[r->used - 1].iov_base);
+}
+
+/* One more chain, of whatever kind. 1: taken; 0: there is none, or no room for its segments;
+ * -EPROTO. */
+static int reserve_chain(struct virtio_net *net, struct rx_iov *r)
+{
+	struct net_rx *rx = &net->rx;
+	struct virtq_chain *chain = &rx->chain;
+	struct iov_cursor cur;
+	uint8_t *ptr;
+	int rc = rx_pop(net);
+
+	if (rc < 0)
+		return rx_fault(net, rx_queue(net)->why_broken);
+	if (!rc)
+		return 0;
+	if (chain->nr_out)
+		return rx_fault(net, "receive buffer with device-readable part");
+	if (chain->in_bytes < VNET_HDR_BYTES)
+		return rx_fault(net, "receive buffer shorter than a header");
+
+	cur = iov_cursor(chain->iov, chain->nr_in);
+	if (!rx->nr_bufs) {
+		rx->nr_hdr_segs = iov_slice(cur, VNET_HDR_BYTES, rx->hdr_segs, VNET_HDR_BYTES);
+		iov_skip(&cur, VNET_HDR_BYTES);
+	}
+	if (cur.cnt > r->room - r->used) {
+		virtq_unpop(rx_queue(net), 1);
+		return 0;
+	}
+	for (size_t len; (len = iov_run(&cur, &ptr)); cur.offset += len)
+		rx_iov_add(r, ptr, len);
+	rx->bufs[rx->nr_bufs++] =
+		(struct virtq_buf){ .head = chain->head, .bytes = chain->in_bytes };
+	rx->room += chain->in_bytes;
+	return 1;
+}
+
+/* As many more as it takes, as long as they are plain ones: `want` bytes, `max` buffers, one
+ * segment each at most. Returns how many, or -EPROTO. */
+static int reserve_bufs(struct virtio_net *net, struct rx_iov *r, unsigned max, size_t want)
+{
+	struct net_rx *rx = &net->rx;
+	struct virtq_buf *b = &rx->bufs[rx->nr_bufs];
+	struct rx_iov run = *r; /* a copy that no store below can change: it stays in registers */
+	uint32_t skip = 0;
+	size_t got = 0;
+	int n;
+
+	if (max > r->room - r->used)
+		max = r->room - r->used;
+	n = virtq_pop_bufs(rx_queue(net), b, max, want);
+	if (n < 0)
+		return rx_fault(net, rx_queue(net)->why_broken);
+	if (n && !rx->nr_bufs)
+		skip = VNET_HDR_BYTES;
+	for (int i = 0; i < n; i++) {
+		if (b[i].bytes < VNET_HDR_BYTES)
+			return rx_fault(net, "receive buffer shorter than a header");
+		rx_iov_add(&run, (uint8_t *)b[i].ptr + skip, b[i].bytes - skip);
+		got += b[i].bytes;
+		skip = 0;
+	}
+	if (n && !rx->nr_bufs) {
+		rx->nr_hdr_segs = 1;
+		rx->hdr_segs[0] = (struct iovec){ b[0].ptr, VNET_HDR_BYTES };
+	}
+	rx->nr_bufs += (unsigned)n;
+	rx->room += got;
+	*r = run;
+	return n;
 }
 
 ssize_t net_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned *iovcnt)
 {
 	struct virtio_net *net = net_of(p);
 	struct net_rx *rx = &net->rx;
-	struct virtq_chain *chain = &rx->chain;
 	unsigned max_bufs = rx->mergeable ? NET_QUEUE_SIZE : 1;
-	unsigned room = *iovcnt, used = 0;
-	size_t got = 0;
+	struct rx_iov r = { .iov = iov, .room = *iovcnt };
+	size_t had, until;
+	int n = 0;
 
 	*iovcnt = 0;
 	if (!rx->live)
 		return -EPROTO;
-	while (got < want && rx->nr_bufs < max_bufs) {
-		int rc = rx_pop(net);
-
-		if (!rc)
+	if (!rx->nr_bufs)
+		rx->room = 0;
+	had = rx->nr_bufs ? rx->room : VNET_HDR_BYTES;
+	until = had + want;
+	while (rx->room < until && rx->nr_bufs < max_bufs) {
+		n = reserve_bufs(net, &r, max_bufs - rx->nr_bufs, until - rx->room);
+		if (!n)
+			n = reserve_chain(net, &r);
+		if (n <= 0)
 			break;
-		if (rc < 0)
-			return rx_fault(net, rx_queue(net)->why_broken);
-		if (chain->nr_out)
-			return rx_fault(net, "receive buffer with device-readable part");
-		if (chain->in_bytes < VNET_HDR_BYTES)
-			return rx_fault(net, "receive buffer shorter than a header");
-
-		struct iov_cursor cur = iov_cursor(chain->iov, chain->nr_in);
-		uint32_t bytes = chain->in_bytes;
-
-		if (!rx->nr_bufs) {
-			rx->nr_hdr_segs =
-				iov_slice(cur, VNET_HDR_BYTES, rx->hdr_segs, VNET_HDR_BYTES);
-			iov_skip(&cur, VNET_HDR_BYTES);
-			bytes -= VNET_HDR_BYTES;
-		}
-		if (cur.cnt > room - used) {
-			virtq_unpop(rx_queue(net), 1);
-			break;
-		}
-		used = join(iov, used, iov_slice(cur, bytes, iov + used, room - used));
-		rx->bufs[rx->nr_bufs++] =
-			(struct net_rx_buf){ .head = chain->head, .bytes = bytes };
-		got += bytes;
 	}
-	*iovcnt = used;
-	return (ssize_t)got;
+	if (n < 0)
+		return n;
+	*iovcnt = r.used;
+	return rx->nr_bufs ? (ssize_t)(rx->room - had) : 0;
 }
 
 void net_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len)
@@ -183,28 +240,23 @@ void net_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t l
 	struct virtq *vq = rx_queue(net);
 	struct virtio_net_hdr_v1 out = *hdr;
 	struct iov_cursor cur = iov_cursor(rx->hdr_segs, rx->nr_hdr_segs);
-	unsigned n = 0;
-	size_t left = len;
+	unsigned n = rx->nr_bufs;
+	size_t surplus;
 
-	if (!rx->live || !rx->nr_bufs) {
+	if (!rx->live || !n) {
 		net_rx_abort(p);
 		return;
 	}
-	while (n < rx->nr_bufs && (left || !n)) {
-		struct net_rx_buf *b = &rx->bufs[n];
-
-		if (b->bytes > left)
-			b->bytes = (uint32_t)left;
-		left -= b->bytes;
-		n++;
-	}
-	assert(!left); /* a carrier commits no more than it reserved */
+	assert(VNET_HDR_BYTES + len <= rx->room); /* a carrier commits no more than it reserved */
+	surplus = rx->room - VNET_HDR_BYTES - len;
+	while (n > 1 && rx->bufs[n - 1].bytes <= surplus)
+		surplus -= rx->bufs[--n].bytes;
+	rx->bufs[n - 1].bytes -= (uint32_t)surplus;
 
 	virtq_unpop(vq, rx->nr_bufs - n);
 	net_hdr_finish(&out, (uint16_t)n, net->dev.acked);
 	iov_write(&cur, &out, sizeof(out));
-	for (unsigned i = 0; i < n; i++)
-		virtq_push(vq, rx->bufs[i].head, rx->bufs[i].bytes + (i ? 0 : VNET_HDR_BYTES));
+	virtq_push_bufs(vq, rx->bufs, n);
 	rx->nr_bufs = 0;
 	rx->nr_staged += n;
 	stat_add(&p->stats.rx_frames, 1);

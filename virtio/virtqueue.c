@@ -121,6 +121,7 @@ int virtq_enable(struct virtq *vq, const struct gmem *mem, bool event_idx, bool 
 
 	gmem_taken_over(mem);
 	vq->mem = mem;
+	vq->near = &mem->region[0];
 	vq->desc = desc;
 	vq->avail = avail;
 	vq->used = used;
@@ -147,15 +148,65 @@ bool virtq_more(const struct virtq *vq)
  * indirect table has no alignment of its own, so its descriptors are copied, not loaded. */
 static struct virtq_desc desc_copy(const struct virtq_desc *table, uint32_t index)
 {
-	struct virtq_desc d;
+	uint64_t word[2]; /* two registers, where a copy field by field would go through memory */
 
-	memcpy(&d, (const char *)table + (size_t)index * sizeof(d), sizeof(d));
+	memcpy(word, (const char *)table + (size_t)index * sizeof(*table), sizeof(word));
 	atomic_signal_fence(memory_order_seq_cst);
-	d.addr = le64toh(d.addr);
-	d.len = le32toh(d.len);
-	d.flags = le16toh(d.flags);
-	d.next = le16toh(d.next);
-	return d;
+	word[1] = le64toh(word[1]);
+	return (struct virtq_desc){
+		.addr = le64toh(word[0]),
+		.len = (uint32_t)word[1],
+		.flags = (uint16_t)(word[1] >> 32),
+		.next = (uint16_t)(word[1] >> 48),
+	};
+}
+
+/* A chain of its own: most are, and all of Linux's receive buffers. */
+static bool desc_is_plain(const struct virtq_desc *d)
+{
+	return !(d->flags & (DESC_NEXT | DESC_INDIRECT));
+}
+
+/* How many chains the driver has made available. -EPROTO: more than it can have, or the queue was
+ * broken before. */
+static int look(struct virtq *vq)
+{
+	uint16_t pending, in_flight;
+
+	if (vq->broken)
+		return -EPROTO;
+	if (!vq->enabled)
+		return 0;
+
+	pending = load16(&vq->avail->idx, memory_order_acquire) - vq->last_avail;
+	if (!pending)
+		return 0;
+	gmem_taken_over(vq->mem);
+	in_flight = vq->last_avail - vq->published_used;
+	if ((uint32_t)pending + in_flight > vq->size)
+		return virtq_break(vq, "available index moved by more than the queue's size");
+	return pending;
+}
+
+/* The head at `index` of the available ring, or -EPROTO. look() has found that it is there. */
+static int head_at(struct virtq *vq, uint16_t index)
+{
+	uint16_t at = index & (vq->size - 1);
+	uint16_t head = load16(&vq->avail->ring[at], memory_order_relaxed);
+
+	if (head >= vq->size)
+		return virtq_break(vq, "available entry out of range");
+	return head;
+}
+
+/* Where the buffer of a descriptor that is not empty lies, or NULL: the queue is broken. */
+static inline void *desc_buffer(struct virtq *vq, const struct virtq_desc *d)
+{
+	void *p = gmem_ptr_near(vq->mem, &vq->near, d->addr, d->len);
+
+	if (!p)
+		virtq_break(vq, "buffer outside of guest memory");
+	return p;
 }
 
 static int chain_add(struct virtq *vq, struct virtq_chain *c, const struct virtq_desc *d)
@@ -174,9 +225,9 @@ static int chain_add(struct virtq *vq, struct virtq_chain *c, const struct virtq
 		return virtq_break(vq, "too many descriptors in a chain");
 	if (total > UINT32_MAX)
 		return virtq_break(vq, "chain of 4 GiB or more");
-	p = gmem_ptr(vq->mem, d->addr, d->len);
+	p = desc_buffer(vq, d);
 	if (!p)
-		return virtq_break(vq, "buffer outside of guest memory");
+		return -EPROTO;
 
 	c->iov[n].iov_base = p;
 	c->iov[n].iov_len = d->len;
@@ -216,8 +267,7 @@ static int chain_walk(struct virtq *vq, struct virtq_chain *c)
 	uint32_t steps = 0;
 	int r;
 
-	/* Most chains, and all of Linux's receive buffers, are one descriptor. */
-	if (!(first.flags & (DESC_NEXT | DESC_INDIRECT)))
+	if (desc_is_plain(&first))
 		return chain_add(vq, c, &first);
 	for (;;) {
 		/* Never read again what was decided on. */
@@ -253,28 +303,15 @@ static int chain_walk(struct virtq *vq, struct virtq_chain *c)
 
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
 {
-	uint16_t avail, pending, in_flight, head;
-	int r;
+	int head, r = look(vq);
 
-	if (vq->broken)
-		return -EPROTO;
-	if (!vq->enabled)
-		return 0;
+	if (r <= 0)
+		return r;
+	head = head_at(vq, vq->last_avail);
+	if (head < 0)
+		return head;
 
-	avail = load16(&vq->avail->idx, memory_order_acquire);
-	pending = avail - vq->last_avail;
-	if (!pending)
-		return 0;
-	gmem_taken_over(vq->mem);
-	in_flight = vq->last_avail - vq->published_used;
-	if ((uint32_t)pending + in_flight > vq->size)
-		return virtq_break(vq, "available index moved by more than the queue's size");
-
-	head = load16(&vq->avail->ring[vq->last_avail & (vq->size - 1)], memory_order_relaxed);
-	if (head >= vq->size)
-		return virtq_break(vq, "available entry out of range");
-
-	chain->head = head;
+	chain->head = (uint16_t)head;
 	chain->nr_out = 0;
 	chain->nr_in = 0;
 	chain->out_bytes = 0;
@@ -284,6 +321,41 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
 		return r;
 	vq->last_avail++;
 	return 1;
+}
+
+int virtq_pop_bufs(struct virtq *vq, struct virtq_buf *buf, unsigned max, size_t want)
+{
+	int pending = look(vq), err = 0;
+	uint16_t first = vq->last_avail;
+	unsigned n = 0;
+	size_t got = 0;
+
+	if (pending <= 0)
+		return pending;
+	if (max > (unsigned)pending)
+		max = (unsigned)pending;
+	while (n < max && got < want) {
+		int head = head_at(vq, (uint16_t)(first + n));
+		struct virtq_desc d;
+		void *p;
+
+		if (head < 0) {
+			err = head;
+			break;
+		}
+		d = desc_copy(vq->desc, (uint32_t)head);
+		if (!desc_is_plain(&d) || !(d.flags & DESC_WRITE) || !d.len)
+			break;
+		p = desc_buffer(vq, &d);
+		if (!p) {
+			err = -EPROTO;
+			break;
+		}
+		buf[n++] = (struct virtq_buf){ p, d.len, (uint16_t)head };
+		got += d.len;
+	}
+	vq->last_avail = (uint16_t)(first + n);
+	return err ? err : (int)n;
 }
 
 void virtq_unpop(struct virtq *vq, unsigned n)
@@ -296,17 +368,30 @@ void virtq_unpop(struct virtq *vq, unsigned n)
 	vq->last_avail -= n < in_flight ? n : in_flight;
 }
 
-void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
+static void used_set(struct virtq *vq, uint16_t index, uint16_t head, uint32_t written)
 {
-	struct virtq_used_elem *e;
+	struct virtq_used_elem *e = &vq->used->ring[index & (vq->size - 1)];
 
-	/* A reset may lie between a device's pop and its push. */
-	if (!vq->enabled)
-		return;
-	e = &vq->used->ring[vq->used_idx & (vq->size - 1)];
 	e->id = htole32(head);
 	e->len = htole32(written);
-	vq->used_idx++;
+}
+
+void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
+{
+	/* A reset may lie between a device's pop and its push. */
+	if (vq->enabled)
+		used_set(vq, vq->used_idx++, head, written);
+}
+
+void virtq_push_bufs(struct virtq *vq, const struct virtq_buf *buf, unsigned n)
+{
+	uint16_t first = vq->used_idx;
+
+	if (!vq->enabled)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		used_set(vq, (uint16_t)(first + i), buf[i].head, buf[i].bytes);
+	vq->used_idx = (uint16_t)(first + n);
 }
 
 /* 2.7.10: has the index passed `event` on its way from `from` to `to`? All modulo 2^16. */

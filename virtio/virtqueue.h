@@ -35,6 +35,13 @@ struct virtq_chain {
 	struct iovec iov[VIRTQ_MAX_SEGS];
 };
 
+/* A buffer of one device-writable descriptor, which is what a driver gives for receiving. */
+struct virtq_buf {
+	void *ptr;
+	uint32_t bytes;
+	uint16_t head; /* id for the used ring */
+};
+
 struct virtq {
 	/* As the driver set them up through the transport; free to change until virtq_enable(). */
 	uint16_t size;
@@ -43,9 +50,10 @@ struct virtq {
 
 	/* private */
 	const struct gmem *mem;
-	struct virtq_desc *desc;   /* guest memory */
-	struct virtq_avail *avail; /* guest memory */
-	struct virtq_used *used;   /* guest memory */
+	const struct gmem_region *near; /* where the last buffer lay; see gmem_ptr_near() */
+	struct virtq_desc *desc;	/* guest memory */
+	struct virtq_avail *avail;	/* guest memory */
+	struct virtq_used *used;	/* guest memory */
 	bool enabled, broken;
 	bool event_idx, indirect; /* negotiated */
 	uint16_t last_avail;	  /* next available entry to take */
@@ -66,6 +74,13 @@ int virtq_enable(struct virtq *vq, const struct gmem *mem, bool event_idx, bool 
 /* Takes the next available chain. 1: taken; 0: none; -EPROTO: the queue is broken (now or before).
  */
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
+/*
+ * Takes many at once: the next available chains, as long as each is one device-writable descriptor
+ * that is not empty, up to `max` of them or until they hold `want` bytes together, whichever comes
+ * first. Returns how many; 0: none, or the next one is of another kind: virtq_pop() knows. -EPROTO:
+ * the queue is broken, and what this call took before it found out is not told.
+ */
+int virtq_pop_bufs(struct virtq *vq, struct virtq_buf *buf, unsigned max, size_t want);
 /* Gives back the last n chains taken and not yet pushed, newest first: they are available again. */
 void virtq_unpop(struct virtq *vq, unsigned n);
 /* True if virtq_pop() would find something to look at. */
@@ -73,6 +88,8 @@ bool virtq_more(const struct virtq *vq);
 
 /* Stages a used entry: `head` was written with `written` bytes. The driver does not see it yet. */
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written);
+/* The same for n of them: buf[i].bytes were written to buf[i].head. */
+void virtq_push_bufs(struct virtq *vq, const struct virtq_buf *buf, unsigned n);
 /* Publishes all staged entries at once (release). True if the driver wants an interrupt for them.
  */
 bool virtq_publish(struct virtq *vq);

@@ -28,7 +28,7 @@ struct console_config {
 
 enum end_action { END_STOP, END_RESTART };
 enum transport_kind { TRANSPORT_PCI, TRANSPORT_MMIO };
-enum nic_model { NIC_VIRTIO };
+enum nic_model { NIC_VIRTIO, NIC_E1000 };
 enum hugepages_mode { HUGEPAGES_NO, HUGEPAGES_2M, HUGEPAGES_1G };
 
 struct net_config {

@@ -312,13 +312,12 @@ static void check_device_counts(struct config_build *b)
 		bool console = guest->virtio_console.kind != CONSOLE_NONE;
 		unsigned sum = nics + disks + guest->rng + console;
 		if (sum > CONFIG_MAX_DEVICES)
-			config_mistake(
-				&b->report, guest->line, b->of_guest[g]->title,
-				"has %u virtio devices (%u NIC%s, %u disk%s%s%s), at most %d "
-				"are possible",
-				sum, nics, plural(nics), disks, plural(disks),
-				guest->rng ? ", rng" : "", console ? ", virtio-console" : "",
-				CONFIG_MAX_DEVICES);
+			config_mistake(&b->report, guest->line, b->of_guest[g]->title,
+				       "has %u devices (%u NIC%s, %u disk%s%s%s), at most %d "
+				       "are possible",
+				       sum, nics, plural(nics), disks, plural(disks),
+				       guest->rng ? ", rng" : "", console ? ", virtio-console" : "",
+				       CONFIG_MAX_DEVICES);
 	}
 }
 

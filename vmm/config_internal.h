@@ -19,7 +19,7 @@
 #include "vmm/config.h"
 
 #define CONFIG_FILE_MAX	   MIB(4) /* no vm.ini is so long: a wrong file, or one without end */
-#define CONFIG_MAX_DEVICES 16	  /* virtio devices of one guest */
+#define CONFIG_MAX_DEVICES 16	  /* NICs, disks and the like of one guest */
 #define CONFIG_MEMORY_MIN  MIB(1)
 #define CONFIG_MEMORY_MAX  GIB(4096)
 #define CONFIG_DISK_ID_MAX 20  /* VIRTIO_BLK_ID_BYTES */

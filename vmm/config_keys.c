@@ -391,12 +391,11 @@ static void set_mac(const struct config_setting *at)
 
 static void set_model(const struct config_setting *at)
 {
-	static const char *const words[] = { "virtio", NULL };
+	static const char *const words[] = { [NIC_VIRTIO] = "virtio", [NIC_E1000] = "e1000", NULL };
+	int model = set_word(at, words, "virtio or e1000");
 
-	if (!strcmp(at->e->value, "e1000"))
-		refuse(at, "not available yet: model = virtio");
-	else if (set_word(at, words, "virtio") >= 0)
-		at->b->lab->nic[at->s->index].model = NIC_VIRTIO;
+	if (model >= 0)
+		at->b->lab->nic[at->s->index].model = (enum nic_model)model;
 }
 
 static void set_promiscuous(const struct config_setting *at)

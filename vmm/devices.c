@@ -1,5 +1,5 @@
 /*
- * The virtio devices of one machine: see devices.h.
+ * The virtio devices and other network cards of one machine: see devices.h.
  *
  * All devices belong to the guest's I/O thread but disks, which have a thread each: reading and
  * syncing a file can block for long, and frames and keys must not wait for it.
@@ -12,19 +12,21 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "nic/e1000.h"
 #include "virtio/devices.h"
 #include "virtio/transport.h"
 #include "vmm/tap.h"
 #include "xtalk/netswitch.h"
 
-enum device_kind { DEV_NET, DEV_BLK, DEV_CONSOLE, DEV_RNG };
+enum device_kind { DEV_NET, DEV_E1000, DEV_BLK, DEV_CONSOLE, DEV_RNG };
 
 struct device {
 	enum device_kind kind;
-	unsigned index; /* of a NIC, in cfg */
-	struct virtio_dev *dev;
+	unsigned index;		/* of a NIC, in cfg */
+	struct virtio_dev *dev; /* NULL: not a virtio device */
 	union {
 		struct virtio_net *net;
+		struct e1000 *e1000;
 		struct virtio_blk *blk;
 		struct virtio_console *console;
 		struct virtio_rng *rng;
@@ -44,6 +46,7 @@ struct devices {
 	struct devices_params p;
 	struct device *dev;
 	unsigned nr;
+	unsigned nr_mmio; /* virtio-mmio slots taken */
 };
 
 unsigned devices_count(const struct lab_config *cfg, unsigned guest)
@@ -52,9 +55,18 @@ unsigned devices_count(const struct lab_config *cfg, unsigned guest)
 
 	n += cfg->guest[guest].virtio_console.kind != CONSOLE_NONE;
 	for (unsigned i = 0; i < cfg->nr_nics; i++)
-		n += cfg->nic[i].guest == guest;
+		n += cfg->nic[i].guest == guest && cfg->nic[i].model == NIC_VIRTIO;
 	for (unsigned i = 0; i < cfg->nr_disks; i++)
 		n += cfg->disk[i].guest == guest;
+	return n;
+}
+
+static unsigned count_e1000(const struct lab_config *cfg, unsigned guest)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < cfg->nr_nics; i++)
+		n += cfg->nic[i].guest == guest && cfg->nic[i].model == NIC_E1000;
 	return n;
 }
 
@@ -63,10 +75,32 @@ static int plug(struct devices *d, struct device *dev)
 	gpa_t base;
 	unsigned gsi;
 
+	if (dev->kind == DEV_E1000)
+		return e1000_plug(dev->e1000, d->p.pci); /* whatever the transport of others */
 	if (d->p.cfg->guest[d->p.guest].transport == TRANSPORT_PCI)
 		return virtio_pci_create(&dev->pci, dev->dev, d->p.pci);
-	arch_virtio_mmio_slot((unsigned)(dev - d->dev), &base, &gsi);
+	arch_virtio_mmio_slot(d->nr_mmio++, &base, &gsi);
 	return virtio_mmio_create(&dev->mmio, dev->dev, base, gsi);
+}
+
+static int create_nic(struct devices *d, struct device *dev, const struct nic_config *nic)
+{
+	int rc;
+
+	if (nic->model == NIC_E1000) {
+		dev->kind = DEV_E1000;
+		return e1000_create(&dev->e1000, nic->full_name, nic->mac, d->p.loop, d->p.plat);
+	}
+	dev->kind = DEV_NET;
+	rc = virtio_net_create(&dev->net, nic->full_name, nic->mac, d->p.loop, d->p.plat);
+	if (!rc)
+		dev->dev = virtio_net_dev(dev->net);
+	return rc;
+}
+
+static struct port *nic_port(const struct device *dev)
+{
+	return dev->kind == DEV_E1000 ? e1000_port(dev->e1000) : virtio_net_port(dev->net);
 }
 
 static int add_nic(struct devices *d, struct device *dev, unsigned index)
@@ -77,19 +111,17 @@ static int add_nic(struct devices *d, struct device *dev, unsigned index)
 	struct carrier *carrier;
 	int rc;
 
-	dev->kind = DEV_NET;
 	dev->index = index;
-	rc = virtio_net_create(&dev->net, nic->full_name, nic->mac, d->p.loop, d->p.plat);
+	rc = create_nic(d, dev, nic);
 	if (rc)
 		return rc;
-	dev->dev = virtio_net_dev(dev->net);
 	if (b->tap_fd >= 0) {
 		rc = tap_create(&dev->tap, nic->full_name, b->tap_fd, d->p.loop);
 		if (rc)
 			return rc;
 		np.uplink = tap_carrier(dev->tap);
 	}
-	np.port = virtio_net_port(dev->net);
+	np.port = nic_port(dev);
 	np.promiscuous = nic->promiscuous;
 	if (nic->peer >= 0)
 		np.peer_mac = d->p.cfg->nic[nic->peer].mac;
@@ -97,7 +129,10 @@ static int add_nic(struct devices *d, struct device *dev, unsigned index)
 	if (rc)
 		return rc;
 	dev->sw = b->sw;
-	virtio_net_set_carrier(dev->net, carrier);
+	if (dev->kind == DEV_E1000)
+		e1000_set_carrier(dev->e1000, carrier);
+	else
+		virtio_net_set_carrier(dev->net, carrier);
 	return 0;
 }
 
@@ -161,7 +196,7 @@ int devices_create(struct devices **out, const struct devices_params *params, ch
 		   size_t why_bytes)
 {
 	const struct lab_config *cfg = params->cfg;
-	unsigned n = devices_count(cfg, params->guest);
+	unsigned n = devices_count(cfg, params->guest) + count_e1000(cfg, params->guest);
 	struct devices *d = calloc(1, sizeof(*d));
 	const char *what = "devices";
 	int rc = -ENOMEM;
@@ -194,7 +229,7 @@ int devices_create(struct devices **out, const struct devices_params *params, ch
 		rc = add_rng(d, &d->dev[d->nr++]);
 	}
 	for (unsigned i = 0; !rc && i < d->nr; i++) {
-		what = "virtio transport";
+		what = d->dev[i].kind == DEV_E1000 ? "PCI slot" : "virtio transport";
 		rc = plug(d, &d->dev[i]);
 	}
 	if (rc)
@@ -219,15 +254,33 @@ int devices_start(struct devices *d)
 	return rc;
 }
 
+static struct loop *device_loop(const struct device *dev)
+{
+	return dev->kind == DEV_E1000 ? e1000_loop(dev->e1000) : dev->dev->loop;
+}
+
 static void stop_one(void *arg)
 {
-	virtio_dev_stop(arg);
+	struct device *dev = arg;
+
+	if (dev->kind == DEV_E1000)
+		e1000_stop(dev->e1000);
+	else
+		virtio_dev_stop(dev->dev);
+}
+
+static void do_nothing(void *arg)
+{
 }
 
 void devices_stop(struct devices *d)
 {
 	for (unsigned i = 0; i < d->nr; i++)
-		loop_call(d->dev[i].dev->loop, stop_one, d->dev[i].dev);
+		loop_call(device_loop(&d->dev[i]), stop_one, &d->dev[i]);
+	/* Work that a device posted before it stopped may still be queued: a loop that outlives the
+	 * device must have run it. */
+	for (unsigned i = 0; i < d->nr; i++)
+		loop_call(device_loop(&d->dev[i]), do_nothing, NULL);
 	for (unsigned i = 0; i < d->nr; i++) {
 		if (d->dev[i].has_loop)
 			loop_stop(&d->dev[i].own_loop);
@@ -248,6 +301,13 @@ static void destroy_one(struct device *dev)
 			tap_destroy(dev->tap);
 		if (dev->net)
 			virtio_net_destroy(dev->net);
+		break;
+	case DEV_E1000:
+		if (dev->sw)
+			netswitch_detach(dev->sw, e1000_port(dev->e1000));
+		if (dev->tap)
+			tap_destroy(dev->tap);
+		e1000_destroy(dev->e1000);
 		break;
 	case DEV_BLK:
 		if (dev->blk)
@@ -276,10 +336,30 @@ void devices_destroy(struct devices *d)
 	free(d);
 }
 
+static bool is_nic(const struct device *dev)
+{
+	return dev->kind == DEV_NET || dev->kind == DEV_E1000;
+}
+
+static void read_signals(const struct device *dev, struct nic_signals *out)
+{
+	if (dev->kind == DEV_E1000) {
+		const struct e1000_stats *s = e1000_stats(dev->e1000);
+
+		out->interrupts = atomic_load(&s->interrupts);
+		out->doorbells = atomic_load(&s->doorbells);
+		out->guest_faults = atomic_load(&s->guest_faults);
+	} else {
+		out->interrupts = atomic_load(&dev->dev->interrupts);
+		out->doorbells = atomic_load(&dev->dev->doorbells);
+		out->guest_faults = atomic_load(&dev->dev->guest_faults);
+	}
+}
+
 static struct device *find_nic(struct devices *d, unsigned nic)
 {
 	for (unsigned i = 0; i < d->nr; i++) {
-		if (d->dev[i].kind == DEV_NET && d->dev[i].index == nic)
+		if (is_nic(&d->dev[i]) && d->dev[i].index == nic)
 			return &d->dev[i];
 	}
 	return NULL;
@@ -288,10 +368,12 @@ static struct device *find_nic(struct devices *d, unsigned nic)
 int devices_nic_info(struct devices *d, unsigned nic, struct nic_info *out)
 {
 	struct device *dev = find_nic(d, nic);
+	struct nic_signals signals;
 
 	if (!dev)
 		return -ENOENT;
-	nic_info_read(out, virtio_net_port(dev->net), dev->dev, dev->sw);
+	read_signals(dev, &signals);
+	nic_info_read(out, nic_port(dev), &signals, dev->sw);
 	return 0;
 }
 
@@ -303,5 +385,5 @@ int devices_nic_swap(struct devices *d, unsigned nic, bool pin, enum binding b)
 		return -ENOENT;
 	if (!dev->sw)
 		return -ENOTSUP;
-	return netswitch_command(dev->sw, virtio_net_port(dev->net), pin, b);
+	return netswitch_command(dev->sw, nic_port(dev), pin, b);
 }

@@ -1,6 +1,6 @@
 /*
- * The virtio devices of one machine, as vm.ini asks for them, on the transport that it asks for.
- * The thread that has the machine (machine.h).
+ * The virtio devices of one machine, as vm.ini asks for them, on the transport that it asks for,
+ * and its network cards of other models, on PCI. The thread that has the machine (machine.h).
  */
 #ifndef VMM_DEVICES_H
 #define VMM_DEVICES_H
@@ -20,7 +20,7 @@ struct devices_params {
 	struct pci_host *pci;
 };
 
-/* How many virtio devices a guest has. */
+/* How many virtio devices a guest has: NICs of other models are none. */
 unsigned devices_count(const struct lab_config *cfg, unsigned guest);
 
 /* On error one line in why[] and -errno; nothing is left behind. */

@@ -5,14 +5,13 @@
 
 #include <string.h>
 
-#include "virtio/virtio.h"
-
 static uint64_t get(_Atomic uint64_t *counter)
 {
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-static void read_counters(struct nic_counters *c, struct port_stats *s, struct virtio_dev *dev)
+static void read_counters(struct nic_counters *c, struct port_stats *s,
+			  const struct nic_signals *signals)
 {
 	c->total = (struct nic_traffic){ get(&s->tx_frames), get(&s->tx_bytes), get(&s->rx_frames),
 					 get(&s->rx_bytes) };
@@ -27,12 +26,12 @@ static void read_counters(struct nic_counters *c, struct port_stats *s, struct v
 	c->tx_invalid = get(&s->tx_invalid);
 	c->tx_spoofed = get(&s->tx_spoofed);
 	c->tx_held = get(&s->tx_held);
-	c->interrupts = get(&dev->interrupts);
-	c->doorbells = get(&dev->doorbells);
-	c->guest_faults = atomic_load_explicit(&dev->guest_faults, memory_order_relaxed);
+	c->interrupts = signals->interrupts;
+	c->doorbells = signals->doorbells;
+	c->guest_faults = signals->guest_faults;
 }
 
-void nic_info_read(struct nic_info *out, struct port *port, struct virtio_dev *dev,
+void nic_info_read(struct nic_info *out, struct port *port, const struct nic_signals *signals,
 		   struct netswitch *sw)
 {
 	memset(out, 0, sizeof(*out));
@@ -41,7 +40,7 @@ void nic_info_read(struct nic_info *out, struct port *port, struct virtio_dev *d
 	out->port.binding = BINDING_UPLINK;
 	if (sw && netswitch_port_state(sw, port, &out->port))
 		memset(&out->port, 0, sizeof(out->port));
-	read_counters(&out->counters, &port->stats, dev);
+	read_counters(&out->counters, &port->stats, signals);
 	out->counters.swaps = out->port.swaps;
 	out->counters.drain_timeouts = out->port.drain_timeouts;
 }

@@ -10,8 +10,6 @@
 #include "base/carrier.h"
 #include "xtalk/netswitch.h"
 
-struct virtio_dev;
-
 struct nic_traffic {
 	uint64_t tx_frames, tx_bytes, rx_frames, rx_bytes;
 };
@@ -24,6 +22,11 @@ struct nic_counters {
 	uint64_t interrupts, doorbells, guest_faults;
 };
 
+/* What the model of the card counts, whichever it is. */
+struct nic_signals {
+	uint64_t interrupts, doorbells, guest_faults;
+};
+
 struct nic_info {
 	bool plugged; /* its guest has a machine now; without one there is nothing but counters */
 	bool link_up;
@@ -32,7 +35,7 @@ struct nic_info {
 };
 
 /* sw: NULL if the NIC is on no switch: always bound to its physical device, then. */
-void nic_info_read(struct nic_info *out, struct port *port, struct virtio_dev *dev,
+void nic_info_read(struct nic_info *out, struct port *port, const struct nic_signals *signals,
 		   struct netswitch *sw);
 void nic_counters_add(struct nic_counters *to, const struct nic_counters *more);
 

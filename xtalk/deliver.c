@@ -32,7 +32,7 @@ static bool delivery_open(struct delivery *d, struct port *to)
 }
 
 static int put_one(struct delivery *d, const struct virtio_net_hdr_v1 *hdr, const uint8_t *head,
-		   size_t head_len, struct iov_cursor payload, size_t payload_len)
+		   size_t head_len, struct iov_cursor *payload, size_t payload_len)
 {
 	struct port *to = d->open;
 	size_t len = head_len + payload_len, done = 0;
@@ -49,7 +49,7 @@ static int put_one(struct delivery *d, const struct virtio_net_hdr_v1 *hdr, cons
 		if (done < head_len)
 			done += iov_write(&dst, head + done, head_len - done);
 		if (done >= head_len)
-			done += iov_copy(&dst, &payload, len - done);
+			done += iov_copy(&dst, payload, len - done);
 	}
 	to->ops->rx_commit(to, hdr, len);
 	d->frames++;
@@ -58,6 +58,7 @@ static int put_one(struct delivery *d, const struct virtio_net_hdr_v1 *hdr, cons
 
 int delivery_put(struct delivery *d, struct port *to, const struct frame *f)
 {
+	struct iov_cursor payload = iov_cursor(f->iov, f->iovcnt);
 	struct offload *o = &d->offload;
 	unsigned before;
 	uint64_t features;
@@ -68,12 +69,11 @@ int delivery_put(struct delivery *d, struct port *to, const struct frame *f)
 	/* Under the lock: a driver that has reset the device may have chosen others since. */
 	features = atomic_load_explicit(&to->rx_features, memory_order_relaxed);
 	if (!(vnet_hdr_needs(&f->hdr) & ~features))
-		return put_one(d, &f->hdr, f->head, f->head_len, iov_cursor(f->iov, f->iovcnt),
-			       f->len - f->head_len);
+		return put_one(d, &f->hdr, f->head, f->head_len, &payload, f->len - f->head_len);
 
 	before = d->frames;
 	err = offload_begin(o, f, features);
 	while (!err && offload_next(o))
-		err = put_one(d, &o->hdr, o->head, o->head_len, o->payload, o->payload_len);
+		err = put_one(d, &o->hdr, o->head, o->head_len, &o->payload, o->payload_len);
 	return err == -ENOBUFS && d->frames != before ? -EMSGSIZE : err;
 }

@@ -3,7 +3,15 @@
 guests-linux:
 	guests/linux/build
 
+# Tools for the initramfs: static, a guest has no libraries.
+$(BUILD)/linux-tools/%: guests/linux/tools/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CSTD) $(WARN) $(CFLAGS) -static -s -o $@ $<
+
+linux-tools: $(patsubst guests/linux/tools/%.c,$(BUILD)/linux-tools/%,$(wildcard guests/linux/tools/*.c))
+
 demo:
 	@scripts/demo
 
-.PHONY: guests-linux
+.PHONY: guests-linux linux-tools

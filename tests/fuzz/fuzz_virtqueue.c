@@ -1,7 +1,8 @@
 /*
  * Fuzzes the virtqueue from the driver's side: the input is a program of driver and device steps on
  * one small queue, and the bytes that the driver writes into rings and tables. Whatever they are:
- * no crash, no hang, and every segment that a chain yields lies in guest memory.
+ * no crash, no hang, every segment that a chain yields lies in guest memory, and taking buffers in
+ * bulk gives what taking them one by one gives.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +159,22 @@ static void device_step(struct virtq *vq, struct input *in, uint8_t op, struct v
 	}
 }
 
+/* Many buffers at once: the same as one by one, which mock_pop_bufs() sees to. */
+static void bulk_step(struct virtq *vq, struct input *in, uint8_t op)
+{
+	struct virtq_buf buf[VIRTQ_MAX_SIZE];
+	int n = mock_pop_bufs(vq, buf, (unsigned)take(in, 1) + 1, take(in, 2) + 1);
+
+	if (n <= 0)
+		return;
+	for (int i = 0; i < n; i++)
+		require(in_guest_memory(vq->mem, &(struct iovec){ buf[i].ptr, buf[i].bytes }));
+	if (op & 1)
+		virtq_push_bufs(vq, buf, (unsigned)n);
+	if (op & 2)
+		virtq_unpop(vq, (unsigned)n);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint16_t sizes[] = { 1, 2, 8, 256 };
@@ -184,7 +201,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; in.left && i < MAX_STEPS; i++) {
 		uint8_t op = (uint8_t)take(&in, 1);
 
-		if (op & 0x80)
+		if ((op & 0xa0) == 0xa0)
+			bulk_step(&vq, &in, op);
+		else if (op & 0x80)
 			device_step(&vq, &in, op & 7, &chain);
 		else
 			driver_step(&ring, &in, op & 7);

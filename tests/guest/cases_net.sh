@@ -7,7 +7,8 @@ pair() {
 	local i=$1 net=$2 cmdline=$3
 	shift 3
 	vm "s$i" net_send "peer=$(mac $((2 * i + 1))) $cmdline" "$@"
-	vm "e$i" net_echo "" "$@"
+	# More buffers than the largest window: whatever is lost is lost by mistake.
+	vm "e$i" net_echo "buffers=128" "$@"
 	nic "s$i.eth0" "$net" "$(mac $((2 * i)))"
 	nic "e$i.eth0" "$net" "$(mac $((2 * i + 1)))"
 }

@@ -16,6 +16,7 @@ fail() {
 	for f in "$T"/*.con "$T"/xvmm.log; do
 		[ ! -s "$f" ] || { echo "--- ${f##*/}" && tail -n 30 "$f"; }
 	done
+	! kill -0 "${XPID:-0}" 2>/dev/null || "$XVMM" stat vm || :
 	exit 1
 }
 
@@ -82,3 +83,32 @@ no_interface() {
 }
 # What xvmm could have left: names of all interfaces.
 interfaces() { ls /sys/class/net; }
+
+# -- Guests that do as they are told: role=agent, with the line "virtio-console = pty" --
+
+. "$TOP/guests/linux/agents.sh"
+
+# agents GUEST…: after xvmm_start; waits until they listen.
+agents() {
+	local g
+	for g in "$@"; do
+		await "$g" up_s
+		agent_open "$g" "$T/xvmm.log" || fail "$g does not listen"
+	done
+}
+# must GUEST COMMAND [SECONDS]: as ask, and it has to succeed.
+must() {
+	ask "$@" || fail "$1: $2: status $?: $ANSWER"
+}
+
+# Number of log lines that say that NIC was swapped to BINDING [because of WHY].
+swaps() { grep -cE "$1: [a-z]+ to $2 \\(${3:-}" "$T/xvmm.log" || :; }
+# await_swap NIC BINDING WHY NUMBER: waits until there are as many.
+await_swap() {
+	local n
+	for ((n = 0; n < 50; n++)); do
+		[ "$(swaps "$1" "$2" "$3")" -lt "$4" ] || return 0
+		sleep 0.1
+	done
+	fail "$1 was swapped to $2 ($3) $(swaps "$1" "$2" "$3") times instead of $4"
+}

@@ -69,6 +69,10 @@ uint16_t mock_ring_avail_event(const struct mock_ring *r);
 void mock_ring_set_no_interrupt(struct mock_ring *r, bool on);
 bool mock_ring_no_notify(const struct mock_ring *r);
 
+/* virtq_pop_bufs(), checked against virtq_pop() one by one on a copy of the queue: aborts unless
+ * both give the same buffers, the same verdict and the same cursor. max and want are not 0. */
+int mock_pop_bufs(struct virtq *vq, struct virtq_buf *buf, unsigned max, size_t want);
+
 struct mock_driver {
 	struct mock_platform *mp;
 	struct virtio_dev *dev;

@@ -43,6 +43,31 @@ START_TEST(gmem_checks_every_address)
 }
 END_TEST
 
+/* The hint changes where it looks first, never the answer. */
+START_TEST(gmem_near_is_only_a_hint)
+{
+	static const gpa_t at[] = {
+		0,	MIB(4) - 8,  MIB(4) - 7,	  MIB(4),	   GIB(4) - 1,
+		GIB(4), GIB(4) + 64, GIB(4) + MIB(2) - 8, GIB(4) + MIB(2), UINT64_MAX - 3
+	};
+	struct gmem_layout layout[] = { { 0, MIB(4) }, { GIB(4), MIB(2) } };
+	const struct gmem_region *near;
+	struct gmem m;
+
+	ck_assert_int_eq(gmem_create(&m, "t", layout, 2, 0), 0);
+	for (unsigned r = 0; r < 2; r++)
+		for (unsigned i = 0; i < ARRAY_SIZE(at); i++) {
+			void *p = gmem_ptr(&m, at[i], 8);
+
+			near = &m.region[r];
+			ck_assert_ptr_eq(gmem_ptr_near(&m, &near, at[i], 8), p);
+			ck_assert_ptr_eq(near, &m.region[p ? at[i] >= GIB(4) : r]);
+			ck_assert_ptr_null(gmem_ptr_near(&m, &near, at[i], 0));
+		}
+	gmem_destroy(&m);
+}
+END_TEST
+
 START_TEST(gmem_refuses_bad_layouts)
 {
 	static const struct gmem_layout overlap[] = { { 0, MIB(4) }, { MIB(2), MIB(4) } };
@@ -319,6 +344,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tc, gmem_checks_every_address);
+	tcase_add_test(tc, gmem_near_is_only_a_hint);
 	tcase_add_test(tc, gmem_refuses_bad_layouts);
 	tcase_add_test(tc, bus_dispatches);
 	tcase_add_test(tc, bus_del_waits_for_handlers);

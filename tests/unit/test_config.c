@@ -93,7 +93,7 @@ START_TEST(everything)
 	config_fixture_load_good("[disk b.root]\npath = e\nreadonly = yes\nid = serial-1\n"
 				 "[nic b.eth0]\nnet = lan1\nmac = 02:00:00:00:00:0A\n"
 				 "peer = a.eth0\nmodel = virtio\npromiscuous = yes\n"
-				 "[nic a.eth0]\nnet = lan1\n"
+				 "[nic a.eth0]\nnet = lan1\nmodel = e1000\n"
 				 "[vm a]\nkernel = k\ninitrd = i\nmodule = m\n"
 				 "module=sub/k  one  two=2 ; three \n"
 				 "cmdline = root=/dev/vda ro\nmemory = 1G\ncpus = 64\n"

@@ -193,8 +193,7 @@ static const struct mistake mistakes[] = {
 	{"broadcast MAC", N A "[nic a.x]\nnet = n\nmac = ff:ff:ff:ff:ff:ff\n", "vm.ini:6: [nic a.x]: mac = ff:ff:ff:ff:ff:ff: a multicast address: the second digit of a NIC's own address is even\n"},
 	{"zero MAC", N A "[nic a.x]\nnet = n\nmac = 00:00:00:00:00:00\n", "vm.ini:6: [nic a.x]: mac = 00:00:00:00:00:00: all zero is nobody's address; 52:54:00:00:00:01 would do\n"},
 	{"duplicate MAC", N A "[nic a.x]\nnet = n\nmac = 52:54:00:00:00:0a\n[nic a.y]\nnet = n\nmac = 52:54:00:00:00:0A\n", "vm.ini:9: [nic a.y]: mac = 52:54:00:00:00:0A: is a.x's already (line 6)\n"},
-	{"e1000", N A "[nic a.x]\nnet = n\nmodel = e1000\n", "vm.ini:6: [nic a.x]: model = e1000: not available yet: model = virtio\n"},
-	{"model", N A "[nic a.x]\nnet = n\nmodel = virtoi\n", "vm.ini:6: [nic a.x]: model = virtoi: must be virtio; did you mean 'virtio'?\n"},
+	{"model", N A "[nic a.x]\nnet = n\nmodel = virtoi\n", "vm.ini:6: [nic a.x]: model = virtoi: must be virtio or e1000; did you mean 'virtio'?\n"},
 	{"peer that does not exist", N A "[nic a.eth0]\nnet = n\npeer = z.eth9\n", "vm.ini:6: [nic a.eth0]: peer = z.eth9: there is no [nic z.eth9]; did you mean [nic a.eth0]?\n"},
 	{"peer that is nothing like any", N A "[nic a.x]\nnet = n\npeer = router.wan\n", "vm.ini:6: [nic a.x]: peer = router.wan: there is no [nic router.wan]\n"},
 	{"its own peer", N A "[nic a.x]\nnet = n\npeer = a.x\n", "vm.ini:6: [nic a.x]: peer = a.x: a NIC can't be its own peer\n"},
@@ -452,13 +451,13 @@ START_TEST(too_many_devices)
 		const char *more, *expected;
 	} cases[] = {
 		{ 17, 0, "",
-		  "vm.ini:2: [vm a]: has 17 virtio devices (17 NICs, 0 disks), at most 16 are "
+		  "vm.ini:2: [vm a]: has 17 devices (17 NICs, 0 disks), at most 16 are "
 		  "possible\n" },
 		{ 0, 17, "",
-		  "vm.ini:2: [vm a]: has 17 virtio devices (0 NICs, 17 disks), at most 16 are "
+		  "vm.ini:2: [vm a]: has 17 devices (0 NICs, 17 disks), at most 16 are "
 		  "possible\n" },
 		{ 1, 14, "rng = yes\nvirtio-console = pty\n",
-		  "vm.ini:2: [vm a]: has 17 virtio devices (1 NIC, 14 disks, rng, "
+		  "vm.ini:2: [vm a]: has 17 devices (1 NIC, 14 disks, rng, "
 		  "virtio-console), at most 16 are possible\n" },
 	};
 

@@ -577,6 +577,51 @@ START_TEST(rx_surplus_goes_back)
 }
 END_TEST
 
+/* Three segments that do not touch. */
+static void rx_add_apart(uint32_t len)
+{
+	gpa_t gpa = mock_driver_alloc(&nic.drv, 3 * 4096, 1);
+	struct mock_seg s[3];
+
+	for (unsigned i = 0; i < 3; i++)
+		s[i] = (struct mock_seg){ gpa + 4096 * i, i ? len / 3 : len - len / 3 * 2, true };
+	mock_ring_add_indirect(&nic.drv.ring[0], mock_driver_alloc(&nic.drv, 48, 1), s, 3);
+}
+
+/* Plain buffers and other chains in one frame; a first one with room for the header only. */
+START_TEST(rx_mixed_chains)
+{
+	static const struct {
+		uint32_t len;
+		unsigned segs;
+	} ring[] = {
+		{ 12, 1 }, { 300, 1 }, { 300, 3 }, { 300, 1 }, { 12, 1 }, { 13, 2 }, { 900, 1 }
+	};
+
+	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
+	for (unsigned first = 0; first < ARRAY_SIZE(ring); first++)
+		for (unsigned len = 14; len < 900; len += 37) {
+			uint32_t need = len + VNET_HDR_BYTES, bufs = 0, given = 0;
+
+			for (unsigned i = 0; i < ARRAY_SIZE(ring); i++) {
+				unsigned k = (first + i) % ARRAY_SIZE(ring);
+
+				mock_nic_rx_add(&nic, ring[k].len, ring[k].segs);
+				if (given < need)
+					bufs++;
+				given += ring[k].len;
+			}
+			mock_frame_fill(frame, len, 1, 2, len);
+			ck_assert_int_eq(mock_deliver(nic.port, &plain, frame, len), 0);
+			ck_assert(mock_nic_rx(&nic, &got));
+			ck_assert_uint_eq(got.hdr.num_buffers, bufs);
+			ck_assert_uint_eq(got.len, len);
+			ck_assert_mem_eq(got.data, frame, len);
+			ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
+		}
+}
+END_TEST
+
 START_TEST(rx_little_room_for_segments)
 {
 	struct port *p = nic.port;
@@ -584,8 +629,8 @@ START_TEST(rx_little_room_for_segments)
 	unsigned cnt = 4;
 
 	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL, 256));
-	mock_nic_rx_add(&nic, 100, 3);
-	mock_nic_rx_add(&nic, 100, 3);
+	rx_add_apart(100);
+	rx_add_apart(100);
 	ck_assert(p->ops->rx_begin(p));
 	ck_assert_int_eq(p->ops->rx_reserve(p, 180, iov, &cnt), 88);
 	ck_assert_uint_eq(cnt, 3);
@@ -831,6 +876,7 @@ int main(void)
 	tcase_add_test(tc, rx_adjacent_buffers_are_one_run);
 	tcase_add_test(tc, rx_batch_is_one_interrupt);
 	tcase_add_test(tc, rx_surplus_goes_back);
+	tcase_add_test(tc, rx_mixed_chains);
 	tcase_add_test(tc, rx_little_room_for_segments);
 	tcase_add_loop_test(tc, rx_faults_reach_the_loop, 0, 6);
 	tcase_add_test(tc, rx_fault_overtaken_by_reset);

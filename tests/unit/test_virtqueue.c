@@ -515,6 +515,8 @@ START_TEST(not_enabled_is_harmless)
 	ck_assert(!virtq_more(&vq));
 	virtq_push(&vq, 0, 0);
 	virtq_unpop(&vq, 1);
+	ck_assert_int_eq(virtq_pop_bufs(&vq, NULL, 1, 1), 0);
+	virtq_push_bufs(&vq, NULL, 1);
 	virtq_disable_doorbell(&vq);
 	ck_assert(!virtq_enable_doorbell(&vq));
 	ck_assert(!virtq_publish(&vq));
@@ -551,6 +553,197 @@ START_TEST(copies)
 	ck_assert_int_eq(memcmp(in + 1, "12345", 5), 0);
 	gmem_read(&mp.mem, BUF, in, 3);
 	ck_assert_int_eq(memcmp(in, "abc", 3), 0); /* the readable part is not written to */
+}
+END_TEST
+
+static struct virtq_buf bufs[SIZE];
+
+static void add_bufs(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		mock_ring_add(&ring, (struct mock_seg[]){ { BUF + 0x100 * i, 100, true } }, 1);
+}
+
+START_TEST(bulk_takes_and_gives)
+{
+	uint32_t id, len;
+
+	ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, 1000), 0);
+	add_bufs(6);
+	ck_assert_int_eq(virtq_pop_bufs(&vq, bufs, 0, 1000), 0);
+	ck_assert_int_eq(virtq_pop_bufs(&vq, bufs, SIZE, 0), 0);
+	ck_assert_int_eq(mock_pop_bufs(&vq, bufs, 2, 1000), 2);		  /* as many as asked for */
+	ck_assert_int_eq(mock_pop_bufs(&vq, bufs + 2, SIZE - 2, 101), 2); /* as much */
+	ck_assert_int_eq(mock_pop_bufs(&vq, bufs + 4, SIZE - 4, ~(size_t)0), 2); /* all */
+	ck_assert(!virtq_more(&vq));
+	for (unsigned i = 0; i < 6; i++) {
+		ck_assert_ptr_eq(bufs[i].ptr, gmem_ptr(&mp.mem, BUF + 0x100 * i, 100));
+		ck_assert_uint_eq(bufs[i].bytes, 100);
+		bufs[i].bytes = i;
+	}
+	virtq_unpop(&vq, 2);
+	virtq_push_bufs(&vq, bufs, 4);
+	ck_assert(!mock_ring_used(&ring, &id, &len)); /* staged only */
+	ck_assert(virtq_publish(&vq));
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert(mock_ring_used(&ring, &id, &len));
+		ck_assert_uint_eq(id, bufs[i].head);
+		ck_assert_uint_eq(len, i);
+	}
+	ck_assert(!mock_ring_used(&ring, &id, &len));
+	ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, ~(size_t)0), 2); /* what was given back */
+	ck_assert_uint_eq(bufs[0].head, 4);
+}
+END_TEST
+
+START_TEST(bulk_indices_wrap)
+{
+	uint32_t id, len;
+
+	for (unsigned i = 0; i < 70000; i += 5) {
+		add_bufs(5);
+		ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, ~(size_t)0), 5);
+		virtq_push_bufs(&vq, bufs, 5);
+		ck_assert(virtq_publish(&vq));
+		for (unsigned k = 0; k < 5; k++) {
+			ck_assert(mock_ring_used(&ring, &id, &len));
+			ck_assert_uint_eq(id, bufs[k].head);
+		}
+	}
+}
+END_TEST
+
+/* Chains of other kinds, good and bad, are left for virtq_pop(), where they lie. */
+START_TEST(bulk_leaves_other_chains)
+{
+	static const struct {
+		uint32_t len;
+		uint16_t flags;
+		int pop;
+	} other[] = {
+		{ 16, 0, 1 },
+		{ 0, MOCK_DESC_WRITE, 1 },
+		{ 16, MOCK_DESC_WRITE | MOCK_DESC_NEXT, 1 },
+		{ 16, MOCK_DESC_WRITE | MOCK_DESC_INDIRECT, 1 },
+		{ 15, MOCK_DESC_INDIRECT, -EPROTO },
+		{ 16, MOCK_DESC_NEXT | MOCK_DESC_INDIRECT, -EPROTO },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(other); i++) {
+		start(SIZE, false, true);
+		add_bufs(2);
+		mock_desc_set(&mp.mem, ring.desc, 2, BUF, other[i].len, other[i].flags, 7);
+		mock_desc_set(&mp.mem, ring.desc, 7, BUF, 8, MOCK_DESC_WRITE, 0);
+		mock_desc_set(&mp.mem, BUF, 0, BUF, 8, MOCK_DESC_WRITE, 0);
+		mock_ring_offer(&ring, 2);
+		mock_ring_offer(&ring, 0);
+		ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, ~(size_t)0), 2);
+		ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, ~(size_t)0), 0);
+		ck_assert(!vq.broken);
+		ck_assert_int_eq(virtq_pop(&vq, &chain), other[i].pop);
+		if (other[i].pop == 1) {
+			ck_assert_uint_eq(chain.head, 2);
+			ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, ~(size_t)0), 1);
+		}
+	}
+}
+END_TEST
+
+static void expect_bulk_broken(const char *why)
+{
+	ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, ~(size_t)0), -EPROTO);
+	ck_assert_str_eq(vq.why_broken, why);
+	ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, ~(size_t)0), -EPROTO); /* for good */
+	expect_broken(why);
+}
+
+/* First and behind good ones. */
+START_TEST(bulk_bad_input)
+{
+	static const struct {
+		gpa_t gpa;
+		uint32_t len;
+	} bad[] = { { MEM, 1 },		  { MEM - 15, 16 },
+		    { GIB(4) - 8, 16 },	  { ~0ull, 1 },
+		    { ~0ull, 2 },	  { 1, 0xffffffff },
+		    { 1ull << 63, 4096 }, { GIB(4) + MIB(1) - 1, 2 } };
+
+	for (unsigned good = 0; good < 4; good++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+			start(SIZE, false, true);
+			add_bufs(good);
+			mock_ring_add(&ring,
+				      (struct mock_seg[]){ { bad[i].gpa, bad[i].len, true } }, 1);
+			expect_bulk_broken("buffer outside of guest memory");
+		}
+		start(SIZE, false, true);
+		add_bufs(good);
+		mock_ring_offer(&ring, good % 2 ? SIZE : 0xffff);
+		expect_bulk_broken("available entry out of range");
+
+		start(SIZE, false, true);
+		add_bufs(good);
+		mock_ring_set_avail_idx(&ring, SIZE + 1);
+		expect_bulk_broken("available index moved by more than the queue's size");
+
+		start(SIZE, false, true);
+		add_bufs(good + 1);
+		ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, ~(size_t)0), (int)good + 1);
+		mock_ring_set_avail_idx(&ring, (uint16_t)good); /* back */
+		expect_bulk_broken("available index moved by more than the queue's size");
+	}
+	/* All are in flight, and staged is not published. */
+	start(SIZE, false, true);
+	add_bufs(SIZE);
+	ck_assert_int_eq(mock_pop_bufs(&vq, bufs, SIZE, ~(size_t)0), SIZE);
+	virtq_push_bufs(&vq, bufs, 1);
+	add_bufs(1);
+	expect_bulk_broken("available index moved by more than the queue's size");
+}
+END_TEST
+
+static unsigned rnd(uint32_t *seed, unsigned below)
+{
+	*seed = *seed * 1664525 + 1013904223;
+	return (*seed >> 8) % below;
+}
+
+/* Whatever the driver writes, in bulk and one by one give the same: mock_pop_bufs() compares. */
+START_TEST(bulk_is_one_by_one)
+{
+	static const gpa_t at[] = { BUF, GIB(4), GIB(4) + MIB(1) - 64, MEM - 64, 0x8000 };
+	unsigned verdicts[3] = { 0 };
+	uint32_t seed = 1;
+
+	for (unsigned i = 0; i < 200000; i++) {
+		unsigned odd = rnd(&seed, 400), n;
+		int rc;
+
+		if (vq.broken)
+			start(SIZE, false, true);
+		for (n = rnd(&seed, 3); n && (uint16_t)(ring.avail_idx - vq.published_used) < SIZE;
+		     n--) {
+			uint16_t head = (uint16_t)rnd(&seed, SIZE);
+
+			mock_desc_set(&mp.mem, ring.desc, head, at[rnd(&seed, ARRAY_SIZE(at))],
+				      rnd(&seed, 66), rnd(&seed, 10) ? 2 : rnd(&seed, 8),
+				      (uint16_t)rnd(&seed, SIZE + 1));
+			mock_ring_offer(&ring, odd == 1 ? SIZE : head);
+		}
+		if (odd == 2)
+			mock_ring_set_avail_idx(&ring, (uint16_t)rnd(&seed, 65536));
+		rc = mock_pop_bufs(&vq, bufs, 1 + rnd(&seed, SIZE), 1 + rnd(&seed, 200));
+		verdicts[rc < 0 ? 0 : rc ? 1 : 2]++;
+		if (rc > 0 && rnd(&seed, 2))
+			virtq_unpop(&vq, rnd(&seed, (unsigned)rc + 1));
+		if (!rc && virtq_pop(&vq, &chain) == 1)
+			virtq_push(&vq, chain.head, 0);
+		while (vq.used_idx != vq.last_avail)
+			virtq_push_bufs(&vq, bufs, 1);
+		virtq_publish(&vq);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_gt(verdicts[i], 1000);
 }
 END_TEST
 
@@ -684,6 +877,11 @@ int main(void)
 	tcase_add_test(tc, chain_of_4_gib);
 	tcase_add_test(tc, not_enabled_is_harmless);
 	tcase_add_test(tc, copies);
+	tcase_add_test(tc, bulk_takes_and_gives);
+	tcase_add_test(tc, bulk_indices_wrap);
+	tcase_add_test(tc, bulk_leaves_other_chains);
+	tcase_add_test(tc, bulk_bad_input);
+	tcase_add_test(tc, bulk_is_one_by_one);
 	tcase_add_loop_test(tc, no_lost_wakeups, 0, 2);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);

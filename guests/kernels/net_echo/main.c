@@ -4,7 +4,7 @@
  */
 #include "lib/clock.h"
 #include "lib/loopback.h"
-#include "lib/virtio_net.h"
+#include "lib/net.h"
 
 #define MAX_SENDERS 64
 
@@ -66,10 +66,8 @@ static bool serve(void)
 		echo(b, bytes);
 		any = true;
 	}
-	if (any) {
-		vq_kick(&net.tx);
-		vq_kick(&net.rx);
-	}
+	if (any)
+		net_kick(&net);
 	return any;
 }
 
@@ -81,7 +79,7 @@ void guest_main(void)
 	intr_init();
 	net_start(&net, 0, (unsigned)cmdline_u64("buffers", 64));
 	print("echo: mac %02x:%02x:%02x:%02x:%02x:%02x over %s\n", net.mac[0], net.mac[1],
-	      net.mac[2], net.mac[3], net.mac[4], net.mac[5], net.dev.mmio ? "mmio" : "pci");
+	      net.mac[2], net.mac[3], net.mac[4], net.mac[5], net.over);
 	while (nr_gone < quits || linger_ticks < 2) {
 		if (nr_gone >= quits) {
 			/* The answer to the last goodbye may get lost: stay a little for another.
@@ -93,11 +91,11 @@ void guest_main(void)
 		}
 		while (serve())
 			;
-		if (!vq_arm(&net.rx) && !vq_arm(&net.tx))
-			virtio_wait(&net.dev);
+		if (!net_arm(&net))
+			net_wait(&net);
 	}
 	print("echo: received %lu echoed %lu ignored %lu dropped %lu interrupts %lu kicks %lu\n",
 	      (unsigned long)received, (unsigned long)echoed, (unsigned long)ignored,
-	      (unsigned long)dropped, (unsigned long)net.dev.interrupts,
-	      (unsigned long)(net.tx.kicks + net.rx.kicks));
+	      (unsigned long)dropped, (unsigned long)net_interrupts(&net),
+	      (unsigned long)net_kicks(&net));
 }

@@ -11,7 +11,7 @@
 #include "lib/loopback.h"
 #include "lib/mem.h"
 #include "lib/user.h"
-#include "lib/virtio_net.h"
+#include "lib/net.h"
 
 #define MAX_FRAMES  (1u << 20)
 #define MAX_WINDOW  128
@@ -68,7 +68,7 @@ static void send_frame(enum loopback_kind kind, uint32_t seq, uint32_t bytes)
 	*(uint64_t *)f->payload = seq * 0x9e3779b97f4a7c15u;
 	f->hash = frame_hash(f);
 	CHECK(net_send(&net, b, bytes), "transmit ring is full with %u buffers", MAX_WINDOW);
-	vq_kick(&net.tx);
+	net_kick(&net);
 }
 
 static void check_data(const struct loopback_frame *f)
@@ -126,14 +126,14 @@ static bool serve(void)
 		any = true;
 	}
 	if (any)
-		vq_kick(&net.rx);
+		net_kick(&net);
 	return any;
 }
 
 static void wait(void)
 {
-	if (!vq_arm(&net.rx) && !vq_arm(&net.tx))
-		virtio_wait(&net.dev);
+	if (!net_arm(&net))
+		net_wait(&net);
 }
 
 /* The peer may not be up yet, or gone already: ask until it answers. */
@@ -209,8 +209,8 @@ void guest_main(void)
 	      "us %lu interrupts %lu kicks %lu\n",
 	      (unsigned long)sent, (unsigned long)received, (unsigned long)lost,
 	      (unsigned long)doubled, (unsigned long)reordered, (unsigned long)corrupt,
-	      (unsigned long)foreign, (unsigned long)us, (unsigned long)net.dev.interrupts,
-	      (unsigned long)(net.tx.kicks + net.rx.kicks));
+	      (unsigned long)foreign, (unsigned long)us, (unsigned long)net_interrupts(&net),
+	      (unsigned long)net_kicks(&net));
 	if (!cmdline_is("quit", "0") && !ask(LOOPBACK_QUIT, 20))
 		print("send: the peer did not say goodbye\n");
 	CHECK(!corrupt, "%lu corrupt frames", (unsigned long)corrupt);

@@ -1,0 +1,403 @@
+/*
+ * 82540EM, receive side: the port that carriers deliver frames to.
+ *
+ * Theory of operation. The driver owns the descriptors [tail, head), we own [head, tail). A carrier
+ * that has a frame reserves descriptors until their buffers hold it, fills them and commits.
+ * Nothing is written to the ring before the commit, so what a frame did not need is simply not
+ * taken. What the hardware does to a frame (filter by address, cut a tag out, fill up short ones,
+ * append the check sequence) happens at the commit, for only then its first bytes are known. Room
+ * for the check sequence is kept back from the carrier: the last bytes of each reservation are
+ * shown to it only as the first ones of the next.
+ *
+ * A frame that is longer than the driver allows goes to its end in private memory and is dropped.
+ *
+ * Threads and locks. Several threads may deliver to one NIC: the receive lock is held from
+ * rx_begin() to rx_end(). It is always the last one taken but for the interrupt's. Tails are
+ * latched by vCPUs without it.
+ *
+ * Waiting for buffers. `starved` is set before the tail is looked at a last time, and the tail is
+ * written before `starved` is looked at: one of the two sees the other.
+ */
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/iov.h"
+#include "nic/e1000_internal.h"
+
+#define SCRATCH_BYTES (FRAME_MAX_BYTES + 64)
+#define TYPE_AT	      12
+#define TAG_AT	      14
+
+static struct e1000 *e1000_of(struct port *p)
+{
+	return container_of(p, struct e1000, port);
+}
+
+int e1000_rx_init(struct e1000 *e)
+{
+	int err;
+
+	e->rx.scratch = malloc(SCRATCH_BYTES);
+	if (!e->rx.scratch)
+		return -ENOMEM;
+	err = pthread_mutex_init(&e->rx.lock, NULL);
+	if (err)
+		free(e->rx.scratch);
+	return -err;
+}
+
+void e1000_rx_fini(struct e1000 *e)
+{
+	pthread_mutex_destroy(&e->rx.lock);
+	free(e->rx.scratch);
+}
+
+void e1000_rx_set(struct e1000 *e, unsigned reg, uint32_t v)
+{
+	struct e1000_rx *rx = &e->rx;
+
+	pthread_mutex_lock(&rx->lock);
+	if (reg == REG_RDH)
+		atomic_store(&rx->head, v);
+	else
+		e1000_set(e, reg, v);
+	/* What was wrong may have been put right. */
+	rx->live = e->started && (e1000_get(e, REG_RCTL) & RCTL_EN);
+	rx->low = false;
+	pthread_mutex_unlock(&rx->lock);
+}
+
+void e1000_rx_stop(struct e1000 *e)
+{
+	pthread_mutex_lock(&e->rx.lock);
+	e->rx.live = false;
+	atomic_store(&e->rx.starved, false);
+	pthread_mutex_unlock(&e->rx.lock);
+}
+
+bool e1000_rx_begin(struct port *p)
+{
+	struct e1000_rx *rx = &e1000_of(p)->rx;
+
+	pthread_mutex_lock(&rx->lock);
+	if (rx->live)
+		return true;
+	pthread_mutex_unlock(&rx->lock);
+	return false;
+}
+
+/* -- Reserving -- */
+
+static ssize_t rx_fault(struct e1000 *e, const char *why)
+{
+	e->rx.live = false;
+	e1000_complain(e, "receive", why);
+	return -EPROTO;
+}
+
+static size_t buffer_bytes(uint32_t rctl)
+{
+	unsigned bsize = rctl >> RCTL_BSIZE_SHIFT & 3;
+
+	if (!(rctl & RCTL_BSEX) || !bsize)
+		return 2048u >> (rctl & RCTL_BSEX ? 0 : bsize);
+	return 32768u >> bsize;
+}
+
+static size_t frame_limit(uint32_t rctl)
+{
+	return rctl & RCTL_LPE ? E1000_FRAME_LONG : E1000_FRAME_MAX;
+}
+
+/* Room for a frame in what is reserved. */
+static size_t usable(const struct e1000_rx *rx)
+{
+	return rx->bytes > E1000_FCS_BYTES ? rx->bytes - E1000_FCS_BYTES : 0;
+}
+
+/* Descriptors that are ours, from `head` on. */
+static uint32_t ours(const struct e1000_rx *rx, uint32_t nr)
+{
+	uint32_t head = atomic_load_explicit(&rx->head, memory_order_relaxed);
+	uint32_t tail = atomic_load_explicit(&rx->tail, memory_order_acquire);
+
+	return tail >= head ? tail - head : tail + nr - head;
+}
+
+/* The next descriptor's buffer. 1: reserved; 0: there is none; -EPROTO. */
+static int reserve_one(struct e1000 *e, uint32_t rctl)
+{
+	struct e1000_rx *rx = &e->rx;
+	uint32_t nr, at, head = atomic_load(&rx->head), tail = atomic_load(&rx->tail);
+	size_t len = buffer_bytes(rctl);
+	const uint64_t *desc;
+	uint64_t address;
+	void *p = NULL, *ring;
+
+	if (head == tail)
+		return 0; /* whatever the ring is */
+	ring = e1000_ring(e, REG_RDBAL, &nr);
+	if (!ring)
+		return (int)rx_fault(e, "the ring is not in guest memory");
+	if (head >= nr || tail >= nr)
+		return (int)rx_fault(e, "head or tail is beyond the ring");
+	if (rx->nr_bufs >= ours(rx, nr))
+		return 0;
+	if (rx->nr_bufs == E1000_RX_MAX_BUFS)
+		return (int)rx_fault(e, "too many null descriptors");
+	at = (head + rx->nr_bufs) % nr;
+	desc = (const uint64_t *)((const uint8_t *)ring + (size_t)at * E1000_DESC_BYTES);
+	address = le64toh(__atomic_load_n(desc, __ATOMIC_RELAXED));
+	if (!address) {
+		len = 0; /* a null descriptor: skipped */
+	} else {
+		p = gmem_ptr(e->plat->mem, address, len);
+		if (!p)
+			return (int)rx_fault(e, "a buffer is not in guest memory");
+	}
+	rx->buf[rx->nr_bufs++] = (struct iovec){ p, len };
+	rx->bytes += len;
+	return 1;
+}
+
+/* As reserve_one(); where there is none, the next tail is waited for. */
+static int reserve_or_wait(struct e1000 *e, uint32_t rctl)
+{
+	int rc = reserve_one(e, rctl);
+
+	if (rc)
+		return rc;
+	atomic_store(&e->rx.starved, true);
+	rc = reserve_one(e, rctl);
+	if (!rc)
+		e->rx.causes |= ICR_RXO;
+	return rc;
+}
+
+ssize_t e1000_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned *iovcnt)
+{
+	struct e1000 *e = e1000_of(p);
+	struct e1000_rx *rx = &e->rx;
+	uint32_t rctl = e1000_get(e, REG_RCTL);
+	size_t limit = frame_limit(rctl), goal, got = 0;
+	struct iov_cursor cur;
+	unsigned room = *iovcnt;
+	int rc;
+
+	*iovcnt = 0;
+	if (!rx->live)
+		return -EPROTO;
+	if (rx->given >= limit && room) {
+		/* It will be dropped. */
+		iov[0] = (struct iovec){ rx->scratch, SCRATCH_BYTES };
+		*iovcnt = 1;
+		rx->given += SCRATCH_BYTES;
+		return SCRATCH_BYTES;
+	}
+	goal = want < limit - rx->given ? rx->given + want : limit;
+	while (usable(rx) < goal) {
+		rc = reserve_or_wait(e, rctl);
+		if (rc < 0)
+			return rc;
+		if (!rc)
+			break;
+	}
+	cur = iov_cursor(rx->buf, rx->nr_bufs);
+	iov_skip(&cur, rx->given);
+	*iovcnt = iov_slice(cur, usable(rx) - rx->given, iov, room);
+	for (unsigned i = 0; i < *iovcnt; i++)
+		got += iov[i].iov_len;
+	rx->given += got;
+	return (ssize_t)got;
+}
+
+void e1000_rx_abort(struct port *p)
+{
+	struct e1000_rx *rx = &e1000_of(p)->rx;
+
+	rx->nr_bufs = 0;
+	rx->bytes = 0;
+	rx->given = 0;
+}
+
+/* -- Filters -- */
+
+static bool mta_hit(const struct e1000 *e, uint32_t rctl, const uint8_t *mac)
+{
+	static const uint8_t shift[] = { 4, 3, 2, 0 };
+	unsigned hash =
+		(mac[4] | (unsigned)mac[5] << 8) >> shift[rctl >> RCTL_MO_SHIFT & 3] & 0xfff;
+
+	return e1000_get(e, REG_MTA + 4 * (hash >> 5)) >> (hash & 31) & 1;
+}
+
+static bool address_hit(const struct e1000 *e, const uint8_t *mac)
+{
+	uint32_t low =
+		mac[0] | (uint32_t)mac[1] << 8 | (uint32_t)mac[2] << 16 | (uint32_t)mac[3] << 24;
+	uint32_t high = mac[4] | (uint32_t)mac[5] << 8;
+
+	for (unsigned i = 0; i < E1000_NR_RA; i++) {
+		uint32_t rah = e1000_get(e, REG_RA + 8 * i + 4);
+
+		if ((rah & RAH_AV) && (rah & 0xffff) == high && e1000_get(e, REG_RA + 8 * i) == low)
+			return true;
+	}
+	return false;
+}
+
+static bool is_tagged(const struct e1000 *e, const uint8_t *head, size_t len)
+{
+	return len >= TAG_AT + E1000_TAG_BYTES &&
+	       (head[TYPE_AT] << 8 | head[TYPE_AT + 1]) == (int)(e1000_get(e, REG_VET) & 0xffff);
+}
+
+/* Does the driver want this frame? *status: bits that say why. */
+static bool wanted(const struct e1000 *e, uint32_t rctl, const uint8_t *head, size_t len,
+		   uint8_t *status)
+{
+	static const uint8_t broadcast[ETH_ADDR_BYTES] = { 255, 255, 255, 255, 255, 255 };
+	bool group = head[0] & 1;
+
+	if ((rctl & RCTL_VFE) && is_tagged(e, head, len)) {
+		unsigned id = (head[TAG_AT] << 8 | head[TAG_AT + 1]) & 0xfff;
+
+		if (!(e1000_get(e, REG_VFTA + 4 * (id >> 5)) >> (id & 31) & 1))
+			return false;
+	}
+	if ((rctl & RCTL_BAM) && !memcmp(head, broadcast, sizeof(broadcast)))
+		return true;
+	if (address_hit(e, head))
+		return true;
+	if (group && mta_hit(e, rctl, head)) {
+		*status |= RXD_STAT_PIF;
+		return true;
+	}
+	return rctl & (group ? RCTL_MPE : RCTL_UPE);
+}
+
+/* -- Committing -- */
+
+/* Moves the frame behind its tag to the left, over it. */
+static void cut_tag(const struct e1000_rx *rx, size_t len)
+{
+	struct iov_cursor from = iov_cursor(rx->buf, rx->nr_bufs), to = from;
+	uint8_t part[512];
+
+	iov_skip(&from, TYPE_AT + E1000_TAG_BYTES);
+	iov_skip(&to, TYPE_AT);
+	for (size_t left = len - TYPE_AT - E1000_TAG_BYTES, n; left; left -= n) {
+		n = iov_read(&from, part, left < sizeof(part) ? left : sizeof(part));
+		if (!n)
+			return;
+		iov_write(&to, part, n);
+	}
+}
+
+/* Zeros from `from` on: what fills short frames up, and the place of the check sequence. */
+static void fill(const struct e1000_rx *rx, size_t from, size_t len)
+{
+	static const uint8_t zeros[E1000_FRAME_MIN + E1000_FCS_BYTES];
+	struct iov_cursor to = iov_cursor(rx->buf, rx->nr_bufs);
+
+	iov_skip(&to, from);
+	iov_write(&to, zeros, len);
+}
+
+/* The frame of len bytes fills descriptors from the head on; they go to the driver. */
+static void write_back(struct e1000 *e, size_t len, uint8_t status, uint16_t special)
+{
+	struct e1000_rx *rx = &e->rx;
+	uint32_t nr, at = atomic_load(&rx->head);
+	uint8_t *ring = e1000_ring(e, REG_RDBAL, &nr);
+
+	atomic_fetch_add_explicit(&rx->done, 1, memory_order_release);
+	for (unsigned i = 0; len && i < rx->nr_bufs; i++) {
+		size_t n = len < rx->buf[i].iov_len ? len : rx->buf[i].iov_len;
+		uint64_t *desc = (uint64_t *)(ring + (size_t)at * E1000_DESC_BYTES);
+		uint8_t bits = status | RXD_STAT_DD;
+
+		len -= n;
+		if (!len)
+			bits |= RXD_STAT_EOP;
+		/* In one go: a driver that sees DD sees all of it. */
+		__atomic_store_n(desc + 1,
+				 htole64(n | (uint64_t)bits << 32 | (uint64_t)special << 48),
+				 __ATOMIC_RELEASE);
+		at = at + 1 < nr ? at + 1 : 0;
+	}
+	atomic_store(&rx->head, at);
+}
+
+static void note_low(struct e1000 *e, uint32_t rctl)
+{
+	struct e1000_rx *rx = &e->rx;
+	uint32_t nr = e1000_get(e, REG_RDLEN) / E1000_DESC_BYTES;
+	bool low = ours(rx, nr) <= nr >> ((rctl >> RCTL_RDMTS_SHIFT & 3) + 1);
+
+	if (low && !rx->low)
+		rx->causes |= ICR_RXDMT0;
+	rx->low = low;
+}
+
+void e1000_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len)
+{
+	struct e1000 *e = e1000_of(p);
+	struct e1000_rx *rx = &e->rx;
+	uint32_t rctl = e1000_get(e, REG_RCTL);
+	struct iov_cursor cur = iov_cursor(rx->buf, rx->nr_bufs);
+	uint8_t head[FRAME_HEAD_BYTES] = { 0 }, status = RXD_STAT_IXSM;
+	uint16_t special = 0;
+	size_t total = len;
+
+	if (!rx->live || !rx->bytes || len < FRAME_MIN_BYTES)
+		goto out;
+	assert(len <= rx->given); /* a carrier commits no more than it reserved */
+	if (len > frame_limit(rctl)) {
+		e1000_count(e, STAT_ROC, 1);
+		atomic_fetch_add_explicit(&p->stats.rx_dropped, 1, memory_order_relaxed);
+		goto out;
+	}
+	iov_read(&cur, head, len < sizeof(head) ? len : sizeof(head));
+	if (!wanted(e, rctl, head, len, &status))
+		goto out;
+	if ((e1000_get(e, REG_CTRL) & CTRL_VME) && is_tagged(e, head, len)) {
+		special = (uint16_t)(head[TAG_AT] << 8 | head[TAG_AT + 1]);
+		status |= RXD_STAT_VP;
+		cut_tag(rx, len);
+		total -= E1000_TAG_BYTES;
+	}
+	if (total < E1000_FRAME_MIN) {
+		fill(rx, total, E1000_FRAME_MIN - total);
+		total = E1000_FRAME_MIN;
+	}
+	if (!(rctl & RCTL_SECRC)) {
+		fill(rx, total, E1000_FCS_BYTES);
+		total += E1000_FCS_BYTES;
+	}
+	/* Nobody has looked at the IP header's checksum, so nothing is said of it. */
+	if ((hdr->flags & VIRTIO_NET_HDR_F_DATA_VALID) && (e1000_get(e, REG_RXCSUM) & RXCSUM_TUOFL))
+		status = (uint8_t)((status & ~RXD_STAT_IXSM) | RXD_STAT_TCPCS);
+	write_back(e, total, status, special);
+	rx->causes |= ICR_RXT0;
+	note_low(e, rctl);
+	e1000_count_frame(e, false, head, len);
+	atomic_fetch_add_explicit(&p->stats.rx_frames, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&p->stats.rx_bytes, len, memory_order_relaxed);
+out:
+	e1000_rx_abort(p);
+}
+
+void e1000_rx_end(struct port *p)
+{
+	struct e1000 *e = e1000_of(p);
+	uint32_t causes = e->rx.causes;
+
+	e1000_rx_abort(p); /* a frame that was neither committed nor aborted is forgotten */
+	e->rx.causes = 0;
+	if (causes)
+		e1000_raise(e, causes);
+	pthread_mutex_unlock(&e->rx.lock);
+}
