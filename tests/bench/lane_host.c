@@ -14,6 +14,7 @@
 
 #include "base/vnet.h"
 #include "tests/bench/lane_nic.h"
+#include "vmm/hostnet_link.h"
 #include "vmm/tap.h"
 
 static void ip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -66,6 +67,9 @@ int lane_host_tap(const char *ifname, const char *br)
 
 	if (fd < 0)
 		lane_die("%s: %s", ifname, strerror(-fd));
+	/* As vmm/hostnet.c makes them. */
+	if (link_set_noqueue(ifname))
+		lane_die("%s: noqueue", ifname);
 	ip("link set dev %s master %s up", ifname, br);
 	return fd;
 }
