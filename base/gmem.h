@@ -35,6 +35,10 @@ struct gmem {
 	uint8_t *map;	     /* all regions lie in one mapping, one behind the other */
 	uint64_t map_bytes;
 	uint64_t page_bytes; /* of the backing: 4 KiB, 2 MiB or 1 GiB */
+	/* A second mapping of all of it for KVM's memory slots, so that vCPUs can be refused a
+	 * write that xvmm's own devices may make; == map unless GMEM_VCPU_VIEW. */
+	uint8_t *vcpu_map;
+	unsigned long *rebound; /* a bit for each page of 4 KiB; NULL until the first rebind */
 };
 
 struct gmem_layout {
@@ -45,7 +49,8 @@ struct gmem_layout {
 enum gmem_flags {
 	GMEM_HUGE_2M = 1 << 0,
 	GMEM_HUGE_1G = 1 << 1,
-	GMEM_PREALLOC = 1 << 2, /* touch every page now; -ENOMEM instead of a surprise later */
+	GMEM_PREALLOC = 1 << 2,	 /* touch every page now; -ENOMEM instead of a surprise later */
+	GMEM_VCPU_VIEW = 1 << 3, /* vcpu_map is a mapping of its own */
 };
 
 /*
@@ -82,6 +87,27 @@ static inline void *gmem_ptr_near(const struct gmem *m, const struct gmem_region
 
 	return p ? p : gmem_ptr_search(m, near, gpa, len);
 }
+
+/*
+ * Rebinding: pages of the guest's memory are exchanged for pages of another file, in place. KVM's
+ * memory slots do not change, host addresses stay valid; what the guest had in them stays in its
+ * own file (its private pages) and is not visible until they are restored.
+ *
+ * The remapper's thread only, with the guest's vCPUs held; `at` and `len` in whole pages of 4 KiB
+ * within one region, `offset` too. A guest whose memory is of huge pages (page_bytes) can't be
+ * rebound: -EOPNOTSUPP. Other errors: -EINVAL, -ENOMEM (mappings), errno of mmap; then as much as
+ * was asked for is bound as before, or, if even that fails, -ENOTRECOVERABLE.
+ */
+enum gmem_rebind_flags {
+	GMEM_VCPU_READONLY = 1 << 0, /* the guest's vCPUs can't write it; xvmm still can. Needs
+				      * GMEM_VCPU_VIEW at gmem_create(), else -EINVAL. */
+};
+int gmem_rebind(struct gmem *m, void *at, uint64_t len, int fd, uint64_t offset, unsigned flags);
+int gmem_restore(struct gmem *m, void *at, uint64_t len); /* idempotent */
+/* Writes to the private pages behind [at, at + len), any bytes, rebound or not. -errno. */
+int gmem_private_write(struct gmem *m, const void *at, const void *src, uint64_t len);
+/* Is any page of it rebound? */
+bool gmem_is_rebound(const struct gmem *m, const void *at, uint64_t len);
 
 /* Copies; -EFAULT if any byte lies outside of guest memory (then nothing was copied). */
 int gmem_read(const struct gmem *m, gpa_t gpa, void *dst, uint64_t len);
