@@ -32,6 +32,12 @@ struct net_rx {
 	struct virtq_chain chain;
 };
 
+/* Frames whose buffers somebody still reads (CARRIER_KEPT), oldest first. */
+struct net_kept {
+	uint16_t head[NET_QUEUE_SIZE];
+	unsigned first, nr;
+};
+
 struct virtio_net {
 	struct virtio_dev dev;
 	struct port port;
@@ -43,6 +49,7 @@ struct virtio_net {
 	struct loop_work fault_work; /* rx.fault is set */
 	bool tx_blocked;	     /* send() said -EAGAIN: wait for tx_resume() */
 	bool link_shown;	     /* what the driver was last told */
+	struct net_kept kept;	     /* taken and not pushed; no more than the queue's size */
 	struct virtq_chain tx_chain;
 	struct frame tx_frame;
 };

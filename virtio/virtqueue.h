@@ -81,7 +81,8 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
  * the queue is broken, and what this call took before it found out is not told.
  */
 int virtq_pop_bufs(struct virtq *vq, struct virtq_buf *buf, unsigned max, size_t want);
-/* Gives back the last n chains taken and not yet pushed, newest first: they are available again. */
+/* Gives back the last n chains taken, none of which was pushed: they are available again. Older
+ * ones may be pushed later, in any order: only how many are in flight counts. */
 void virtq_unpop(struct virtq *vq, unsigned n);
 /* True if virtq_pop() would find something to look at. */
 bool virtq_more(const struct virtq *vq);
