@@ -2,8 +2,8 @@
  * virtio-net: a network device with one receive and one transmit queue (VIRTIO 1.2, 5.1).
  *
  * This file: the device, its configuration space, and the transmit side. net_rx.c is the receive
- * side, net_hdr.c checks headers. Frames are carried by a carrier (base/carrier.h) that can be
- * exchanged behind the device.
+ * side, net_slots.c the same as a ring of slots, net_hdr.c checks headers. Frames are carried by a
+ * carrier (base/carrier.h) that can be exchanged behind the device.
  *
  * Owned by the device's loop: everything but the receive side. No lock is held while the carrier is
  * called.
@@ -307,6 +307,13 @@ static const struct port_ops net_port_ops = {
 	.rx_end = net_rx_end,
 	.tx_resume = net_tx_resume,
 	.tx_done = net_tx_done,
+	.rx_slots_look = net_rx_slots_look,
+	.rx_slots_enter = net_rx_slots_enter,
+	.rx_slots_leave = net_rx_slots_leave,
+	.rx_slot_put = net_rx_slot_put,
+	.rx_slots_given = net_rx_slots_given,
+	.rx_slots_watch = net_rx_slots_watch,
+	.touches_rings = net_touches_rings,
 	.link_changed = net_link_changed,
 };
 
