@@ -68,6 +68,8 @@ struct map_lane {
 
 	/* GATHER, WAIT */
 	uint64_t began_ns;
+	unsigned seen;		  /* frames kept, when that was looked at last, … */
+	uint64_t seen_ns;	  /* … and when they became so many */
 	uint32_t sent[SLOTS_MAX]; /* bytes of the frame in each slot of `track`, if it was for `to`
 				   */
 	bool sampled;		  /* rx is how that receiver's ring looked the last time … */
