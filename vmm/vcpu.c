@@ -89,42 +89,6 @@ static void system_event(struct vcpu *v)
 	}
 }
 
-static void handle_exit(struct vcpu *v)
-{
-	struct kvm_run *run = v->run;
-
-	switch (run->exit_reason) {
-	case KVM_EXIT_MMIO:
-		/* The length comes from KVM and is at most 8. */
-		if (run->mmio.is_write)
-			bus_write(v->plat->mmio, run->mmio.phys_addr, run->mmio.data,
-				  run->mmio.len);
-		else
-			bus_read(v->plat->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
-		return;
-	case KVM_EXIT_INTR:
-	case KVM_EXIT_IRQ_WINDOW_OPEN:
-		return;
-	case KVM_EXIT_SHUTDOWN:
-		v->event(v->arg, MACHINE_CRASH_TRIPLE_FAULT, 0);
-		return;
-	case KVM_EXIT_SYSTEM_EVENT:
-		system_event(v);
-		return;
-	case KVM_EXIT_INTERNAL_ERROR:
-		crashed(v, "KVM can't emulate what the guest does", run->internal.suberror);
-		return;
-	case KVM_EXIT_FAIL_ENTRY:
-		crashed(v, "the processor refuses the guest's state",
-			run->fail_entry.hardware_entry_failure_reason);
-		return;
-	default:
-		if (arch_vcpu_exit(v->plat, v->fd, run) != 1)
-			crashed(v, "unexpected exit reason", run->exit_reason);
-		return;
-	}
-}
-
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
@@ -148,6 +112,77 @@ static bool try_again(struct vcpu *v)
 		nanosleep(&pause, NULL);
 	v->refused_ns = now_ns();
 	return true;
+}
+
+/*
+ * A write to memory that KVM's instruction emulator was refused comes out as if a device were
+ * there. Done here, once the page is the guest's own again; inside of the gate, as guest code would
+ * do it, so that nobody moves the page meanwhile.
+ */
+static void write_memory(struct vcpu *v, void *at, const void *data, unsigned len)
+{
+	while (vcpu_gate_enter(&v->pass)) {
+		bool own = !gmem_is_rebound(v->plat->mem, at, len);
+
+		if (own)
+			memcpy(at, data, len);
+		vcpu_gate_exit(&v->pass);
+		if (own)
+			return;
+		if (!try_again(v)) {
+			crashed(v, "a write to memory that may only be read",
+				v->run->mmio.phys_addr);
+			return;
+		}
+	}
+}
+
+static void handle_mmio(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	uint32_t len = run->mmio.len; /* comes from KVM and is at most 8 */
+	void *ram;
+
+	if (!run->mmio.is_write) {
+		bus_read(v->plat->mmio, run->mmio.phys_addr, run->mmio.data, len);
+		return;
+	}
+	ram = gmem_ptr(v->plat->mem, run->mmio.phys_addr, len);
+	if (ram)
+		write_memory(v, ram, run->mmio.data, len);
+	else
+		bus_write(v->plat->mmio, run->mmio.phys_addr, run->mmio.data, len);
+}
+
+static void handle_exit(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+
+	switch (run->exit_reason) {
+	case KVM_EXIT_MMIO:
+		handle_mmio(v);
+		return;
+	case KVM_EXIT_INTR:
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+		return;
+	case KVM_EXIT_SHUTDOWN:
+		v->event(v->arg, MACHINE_CRASH_TRIPLE_FAULT, 0);
+		return;
+	case KVM_EXIT_SYSTEM_EVENT:
+		system_event(v);
+		return;
+	case KVM_EXIT_INTERNAL_ERROR:
+		crashed(v, "KVM can't emulate what the guest does", run->internal.suberror);
+		return;
+	case KVM_EXIT_FAIL_ENTRY:
+		crashed(v, "the processor refuses the guest's state",
+			run->fail_entry.hardware_entry_failure_reason);
+		return;
+	default:
+		if (arch_vcpu_exit(v->plat, v->fd, run) != 1)
+			crashed(v, "unexpected exit reason", run->exit_reason);
+		return;
+	}
 }
 
 static void *vcpu_main(void *arg)
