@@ -80,8 +80,9 @@ struct traffic {
 	bool quit;    /* end now */
 };
 
-/* Reads the command line, starts clock, interrupts, NIC. */
-void traffic_setup(struct traffic *t);
+/* Reads the command line, starts clock, interrupts, NIC; prepare(), or NULL, is called before the
+ * NIC is told anything, with its memory taken. */
+void traffic_setup(struct traffic *t, void (*prepare)(struct traffic *t));
 void traffic_run(struct traffic *t);
 /* The RESULT line, and FAIL if it is no success. */
 void traffic_report(struct traffic *t);

@@ -10,7 +10,7 @@ static struct traffic traffic;
 
 void guest_main(void)
 {
-	traffic_setup(&traffic);
+	traffic_setup(&traffic, NULL);
 	traffic_run(&traffic);
 	traffic_report(&traffic);
 }
