@@ -184,7 +184,8 @@ struct port_ops {
 	int (*rx_slots_look)(struct port *p, struct slot_list *out, const char **why);
 	/* From now on the element is mapped: all of `slots`, which rx_slots_look() has just given,
 	 * are used in that order, over and over, by rx_slot_put() alone; rx_reserve() finds nothing
-	 * (0) and tells carrier->rx_refused(). The list is copied. 0, -EPROTO. */
+	 * (0) and tells carrier->rx_refused(). The list is copied. 0; -ESTALE: the ring is not (or
+	 * no longer) as the list says, nothing has changed; -EPROTO. */
 	int (*rx_slots_enter)(struct port *p, const struct slot_list *slots);
 	/* Back to ordinary buffers: what was given and not used is reserved next. Idempotent; a
 	 * reset of the device does it too. */

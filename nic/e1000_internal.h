@@ -24,6 +24,8 @@
 #define E1000_TX_MAX_SEGS  (FRAME_MAX_IOV - 1)
 /* The part of a frame that checksum offsets (8 bits) and headers can lie in, and a tag. */
 #define E1000_TX_HEAD_BYTES 264
+/* Descriptors of the longest ring. */
+#define E1000_RING_MAX (RING_LEN_MASK / E1000_DESC_BYTES)
 
 /* Wired interrupt: raised by whoever serves a ring, read and masked on vCPU threads. */
 struct e1000_irq {
@@ -50,15 +52,26 @@ struct e1000_tx_ctx {
 	bool ip4, tcp;
 };
 
+/* Of a transmit descriptor that was fetched and is not done: see e1000_tx.c. */
+enum e1000_tx_state {
+	TX_REPORT = 1 << 0, /* RS: to be written back */
+	TX_KEPT = 1 << 1,   /* the carrier keeps its frame … */
+	TX_LAST = 1 << 2,   /* … which ends here */
+};
+
 /* The transmit side; the loop's. */
 struct e1000_tx {
 	_Atomic uint32_t head; /* TDH: the first descriptor that is not done; any thread reads */
 	_Atomic uint32_t tail; /* TDT: any vCPU writes */
 	_Atomic uint32_t done; /* counts frames; see e1000_see_buffers() */
-	uint32_t next;	       /* the next one to fetch: between them, those of the frame */
-	bool broken;	       /* until reset, or other ring registers */
-	bool blocked;	       /* send() said -EAGAIN: wait for tx_resume() */
-	bool moved, reported;  /* in this batch: the head has moved; a status was written back */
+	uint32_t first;	      /* of the frame in progress; from the head on: kept, or behind such */
+	uint32_t next;	      /* the next one to fetch */
+	unsigned kept;	      /* frames that the carrier keeps … */
+	unsigned released;    /* … that it has said to be done, and `head` has not passed … */
+	unsigned forgotten;   /* … and that it will say to be done, but nobody cares */
+	bool broken;	      /* until reset, or other ring registers */
+	bool blocked;	      /* send() said -EAGAIN: wait for tx_resume() */
+	bool moved, reported; /* in this batch: the head has moved; a status was written back */
 	struct e1000_tx_ctx ctx[2]; /* without and with segmentation */
 
 	/* The frame being put together. */
@@ -72,10 +85,10 @@ struct e1000_tx {
 	struct e1000_tx_ctx frame_ctx;
 	uint32_t bytes;
 	unsigned nr_descs, nr_segs;
-	bool report[E1000_TX_MAX_DESCS]; /* RS of each descriptor */
 	struct iovec seg[E1000_TX_MAX_SEGS];
 	uint8_t head_bytes[E1000_TX_HEAD_BYTES]; /* private copy that offloads are applied to */
 	struct frame frame;
+	uint8_t state[E1000_RING_MAX]; /* enum e1000_tx_state, by descriptor */
 };
 
 /*
@@ -182,8 +195,12 @@ void e1000_phy_reset(struct e1000 *e);
 void e1000_mdic_write(struct e1000 *e, uint32_t v);
 
 /* e1000_tx.c */
-void e1000_tx_serve(struct e1000 *e);
-void e1000_tx_reset(struct e1000 *e); /* forgets the frame in progress */
+/* Sends what there is. `resumed`: the carrier has asked for its send_end() in any case. */
+void e1000_tx_serve(struct e1000 *e, bool resumed);
+void e1000_tx_reset(struct e1000 *e); /* forgets the frame in progress, and kept ones */
+void e1000_tx_done(struct port *p, unsigned n);
+/* The carrier is stopped and holds no frame any more: those that it kept are done. */
+void e1000_tx_stopped(struct e1000 *e);
 
 /* e1000_rx.c */
 int e1000_rx_init(struct e1000 *e);
