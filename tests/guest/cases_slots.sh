@@ -112,7 +112,7 @@ slot_hostile() { # BREACH…
 	local breach model
 	for breach; do
 		for model in virtio e1000; do
-			rm -f vm.ini
+			rm -f vm.ini ./*.log
 			net lan
 			slot_hostile_lab "$breach" "$model"
 			echo "--- $breach $model"
