@@ -1,7 +1,8 @@
 /*
  * 82540EM: the PCI function, and its life: carrier, link, reset. See e1000_internal.h for threads
  * and locks. Around it: e1000_reg.c (register accesses, interrupt), e1000_tx.c and e1000_rx.c
- * (rings), e1000_eeprom.c and e1000_phy.c (what is attached).
+ * (rings), e1000_slots.c (the receive ring, mapped), e1000_eeprom.c and e1000_phy.c (what is
+ * attached).
  *
  * The carrier is started as long as the driver has either direction enabled. A ring that breaks a
  * rule stops its own direction only, until the driver sets it up anew: the hardware knows no such
@@ -239,6 +240,13 @@ static const struct port_ops port_ops = {
 	.tx_resume = port_tx_resume,
 	.tx_done = e1000_tx_done,
 	.link_changed = port_link_changed,
+	.rx_slots_look = e1000_slots_look,
+	.rx_slots_enter = e1000_slots_enter,
+	.rx_slots_leave = e1000_slots_leave,
+	.rx_slot_put = e1000_slot_put,
+	.rx_slots_given = e1000_slots_given,
+	.rx_slots_watch = e1000_slots_watch,
+	.touches_rings = e1000_touches_rings,
 };
 
 /* -- Life -- */

@@ -91,6 +91,14 @@ struct e1000_tx {
 	uint8_t state[E1000_RING_MAX]; /* enum e1000_tx_state, by descriptor */
 };
 
+/* The receive ring as one of mapped slots: see e1000_slots.c. Guarded by rx.lock. */
+struct e1000_slots {
+	bool mapped;
+	unsigned next; /* in the list: where the next frame lies */
+	uint32_t seen; /* the tail when somebody was last told how many slots are given */
+	struct slot_list list;
+};
+
 /*
  * The receive side. Everything in it, and the receive ring, belongs to whoever holds `lock`: the
  * NIC's loop, another guest's loop that delivers a frame, an uplink.
@@ -109,6 +117,16 @@ struct e1000_rx {
 	size_t given;	       /* of it, shown to the carrier */
 	struct iovec buf[E1000_RX_MAX_BUFS]; /* a whole descriptor's buffer each */
 	uint8_t *scratch;		     /* for the rest of a frame that is too long anyway */
+	struct e1000_slots slots;
+};
+
+/* A received frame on its way to the driver. */
+struct e1000_rx_frame {
+	size_t len;			/* as it came */
+	size_t total;			/* as the driver gets it */
+	uint8_t head[FRAME_HEAD_BYTES]; /* private copy: read once */
+	uint8_t status;
+	uint16_t special;
 };
 
 struct e1000 {
@@ -163,6 +181,12 @@ static inline void e1000_see_buffers(struct e1000 *e)
 	(void)atomic_load_explicit(&e->tx.done, memory_order_acquire);
 }
 
+/* Descriptors of a ring of `nr` from one to another. */
+static inline uint32_t e1000_distance(uint32_t from, uint32_t to, uint32_t nr)
+{
+	return to >= from ? to - from : to + nr - from;
+}
+
 enum e1000_octets { OCTETS_GOOD_RX, OCTETS_GOOD_TX, OCTETS_RX, OCTETS_TX };
 
 /* e1000_reg.c; any thread. */
@@ -215,5 +239,40 @@ ssize_t e1000_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigne
 void e1000_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
 void e1000_rx_abort(struct port *p);
 void e1000_rx_end(struct port *p);
+
+/*
+ * Of e1000_rx.c, shared with e1000_slots.c; all with the receive lock held.
+ */
+/* The guest broke a rule: the direction is dead until the driver sets it up anew. -EPROTO. */
+int e1000_rx_fault(struct e1000 *e, const char *why);
+size_t e1000_rx_buffer_bytes(uint32_t rctl);
+/* The ring, its size, and how many of its descriptors are ours, from the head on. NULL: there is
+ * none, or head or tail are not in it: faulted. */
+uint8_t *e1000_rx_ring(struct e1000 *e, uint32_t *nr, uint32_t *ours);
+/* A descriptor's buffer, read once; guest physical, 0: none. */
+uint64_t e1000_rx_address(const uint8_t *ring, uint32_t index);
+/* Looks at the frame of f->len bytes in rx.buf and fills in the rest of *f. False: the hardware
+ * would not take it (too long, and counted; filtered out). */
+bool e1000_rx_accept(struct e1000 *e, uint32_t rctl, struct e1000_rx_frame *f);
+/* Its tag is to be cut out. */
+bool e1000_rx_cuts_tag(const struct e1000 *e, const struct e1000_rx_frame *f);
+/* Fills the accepted frame up behind its bytes, and stages it. */
+void e1000_rx_deliver(struct e1000 *e, uint32_t rctl, struct e1000_rx_frame *f,
+		      const struct virtio_net_hdr_v1 *hdr);
+/* Stages the descriptor at the head as one without a frame. */
+void e1000_rx_skip(struct e1000 *e, uint32_t rctl);
+
+/* e1000_slots.c: the operations of struct port_ops. */
+int e1000_slots_look(struct port *p, struct slot_list *out, const char **why);
+int e1000_slots_enter(struct port *p, const struct slot_list *slots);
+void e1000_slots_leave(struct port *p);
+int e1000_slot_put(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
+unsigned e1000_slots_given(struct port *p);
+bool e1000_slots_watch(struct port *p, unsigned n);
+bool e1000_touches_rings(struct port *p, const void *at, size_t len);
+/* Would this RCTL make other slots out of the same descriptors? */
+bool e1000_slots_differ(uint32_t rctl, uint32_t other);
+/* Somebody wants to reserve buffers of the mapped ring. */
+void e1000_slots_refuse(struct e1000 *e);
 
 #endif

@@ -439,8 +439,8 @@ static int tx_send(struct e1000 *e)
 	rc = c->ops->send(c, f);
 	if (rc == -EAGAIN)
 		return rc;
-	atomic_fetch_add_explicit(&e->port.stats.tx_frames, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&e->port.stats.tx_bytes, f->len, memory_order_relaxed);
+	stat_add(&e->port.stats.tx_frames, 1);
+	stat_add(&e->port.stats.tx_bytes, f->len);
 	e1000_count_frame(e, true, f->head, f->len);
 	return rc;
 }
@@ -484,11 +484,6 @@ static int advance(struct e1000 *e, uint8_t *ring, uint32_t nr)
 	return 0;
 }
 
-static uint32_t distance(uint32_t from, uint32_t to, uint32_t nr)
-{
-	return to >= from ? to - from : to + nr - from;
-}
-
 static const char *serve_ring(struct e1000 *e)
 {
 	struct e1000_tx *tx = &e->tx;
@@ -507,7 +502,7 @@ static const char *serve_ring(struct e1000 *e)
 		if (tx->next >= nr || tail >= nr)
 			return "head or tail is beyond the ring";
 		head = atomic_load_explicit(&tx->head, memory_order_relaxed);
-		if (distance(head, tx->next, nr) > distance(head, tail, nr))
+		if (e1000_distance(head, tx->next, nr) > e1000_distance(head, tail, nr))
 			return "the tail was moved back over what is being sent";
 		if (frames == TX_BATCH_FRAMES || n == TX_BATCH_DESCS) {
 			loop_post(e->loop, &e->tx_work);

@@ -196,6 +196,13 @@ static const char *obstacle(const struct member *m, const struct member *to)
 	return NULL;
 }
 
+static void begin_gather(struct member *m, uint64_t now)
+{
+	m->map->began_ns = now;
+	set_state(m->map, MAP_GATHER);
+	wait_for(m, NULL, now + MAP_GATHER_LIMIT_NS, now);
+}
+
 /* At the end of a turn. */
 static void consider(struct member *m, uint64_t now)
 {
@@ -226,9 +233,7 @@ static void consider(struct member *m, uint64_t now)
 	l->to = to->slot;
 	l->to_mac = to->mac;
 	l->nr = t->nr;
-	l->began_ns = now;
-	set_state(l, MAP_GATHER);
-	wait_for(m, NULL, now + MAP_GATHER_LIMIT_NS, now);
+	begin_gather(m, now);
 }
 
 /* Has the receiver given back all of its slots? 1: yes, and l->rx is the list; 0: not yet; less:
@@ -250,7 +255,12 @@ static int receiver_empty(struct member *m, struct member *to, uint64_t now)
 		return 1;
 	if (l->tx.nr < l->nr && now - l->began_ns < MAP_WAIT_LIMIT_NS)
 		return 0;
-	map_lane_not_mapped(l, "rings %u/%u", l->nr, l->tx.nr);
+	/* The same twice: so many there are. */
+	if (l->tx.nr > l->nr || l->tx.nr == l->short_nr)
+		map_lane_not_mapped(l, "rings %u/%u", l->nr, l->tx.nr);
+	else
+		map_lane_not_mapped(l, "the receiver sits on its slots");
+	l->short_nr = l->tx.nr;
 	return -EXDEV;
 }
 
@@ -260,6 +270,7 @@ static void wait_for_receiver(struct member *m, uint64_t now)
 	struct map_lane *l = m->map;
 	struct member *to = receiver(m);
 	int rc = to && to->started ? receiver_empty(m, to, now) : -ENOTCONN;
+	bool again;
 
 	if (!rc) {
 		to->port->ops->rx_slots_watch(to->port, l->nr - l->tx.nr);
@@ -278,13 +289,23 @@ static void wait_for_receiver(struct member *m, uint64_t now)
 		loop_post(remapper_loop(m->sw->p.remapper), &m->sw->map_work);
 		return;
 	}
-	/* Once is no ring: it has to look the same after another turn of the sender's. */
-	if (l->sampled)
-		map_lane_not_mapped(l, "receiver: buffers move, or come in another order");
+	/* Once is no ring: it has to look the same after one more turn of the sender's. */
+	again = !l->sampled;
+	if (!again) {
+		unsigned all = slot_lists_distinct(&l->rx, &l->tx);
+
+		if (all > l->nr) /* some of them were with the driver, both times */
+			map_lane_not_mapped(l, "rings %u/%u", l->nr, all);
+		else
+			map_lane_not_mapped(l, "receiver: slots come in another order");
+		map_lane_back_off(l, now);
+	}
 	l->rx = l->tx;
-	l->sampled = true;
+	l->sampled = again;
 	l->sampled_to = to->slot;
 	give_up(m);
+	if (again)
+		begin_gather(m, now);
 }
 
 /* -- One frame -- */

@@ -73,6 +73,7 @@ struct map_lane {
 	bool sampled;		  /* rx is how that receiver's ring looked the last time … */
 	unsigned sampled_to;	  /* … with this slot of the net */
 	uint64_t to_mac;	  /* the receiver's */
+	unsigned short_nr;	  /* so few it had given the last time */
 
 	/* ON: both lists in ring order; pos: the next slot of both */
 	struct slot_list tx, rx;

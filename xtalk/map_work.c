@@ -311,25 +311,26 @@ static void move_out(struct netswitch *sw, struct member *m)
 
 /* -- All of a net -- */
 
-/* The receiver is wanted by others, or writes where it must not. */
-static void evict(struct member *to)
+/* The receiver is wanted by others, or writes where it must not. True: its lane ends. */
+static bool evict(struct member *to)
 {
 	struct member *m = to->rx_mapped_by;
 	bool wrote;
 
 	if (m && map_lane_is(m->map, MAP_MOVING))
-		return; /* once it is open */
+		return false; /* once it is open */
 	wrote = atomic_exchange(&to->wrote, false);
 	if (!atomic_exchange(&to->evict, false) && !wrote)
-		return;
+		return false;
 	if (!m || !map_lane_is(m->map, MAP_ON))
-		return;
+		return false;
 	m->map->leave_to = BINDING_DIRECT;
 	m->map->why = wrote ? WHY_SLOTS : WHY_OTHERS;
 	snprintf(m->map->detail, sizeof(m->map->detail), "%s",
 		 wrote ? "the receiver wrote to a slot that it only reads" : "");
 	m->map->began_ns = switch_now_ns();
 	set_state(m->map, MAP_LEAVING);
+	return true;
 }
 
 static bool work_once(struct netswitch *sw)
@@ -339,8 +340,8 @@ static bool work_once(struct netswitch *sw)
 	for (unsigned n = 0; n < sw->nr_slots; n++) {
 		struct member *m = sw->members[n];
 
-		if (m)
-			evict(m);
+		if (m && evict(m))
+			moved = true;
 		if (!m || !m->map)
 			continue;
 		if (map_lane_is(m->map, MAP_MOVING)) {

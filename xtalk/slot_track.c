@@ -62,6 +62,20 @@ void slot_track_frame(struct slot_track *t, uint8_t *slot, const void *hdr, unsi
 		turn_over(t, now);
 }
 
+unsigned slot_lists_distinct(const struct slot_list *a, const struct slot_list *b)
+{
+	unsigned n = a->nr;
+
+	for (unsigned i = 0; i < b->nr; i++) {
+		unsigned k = 0;
+
+		while (k < a->nr && a->slot[k].at != b->slot[i].at)
+			k++;
+		n += k == a->nr;
+	}
+	return n;
+}
+
 bool slot_list_same_ring(const struct slot_list *a, const struct slot_list *b)
 {
 	unsigned shift = 0;

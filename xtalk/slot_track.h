@@ -36,6 +36,8 @@ static inline bool slot_track_stable(const struct slot_track *t)
 	return t->nr && t->turns >= SLOT_TURNS_MIN;
 }
 
+/* How many different slots both lists have together. */
+unsigned slot_lists_distinct(const struct slot_list *a, const struct slot_list *b);
 /* Is `b` the same ring as `a`, seen from another slot on? */
 bool slot_list_same_ring(const struct slot_list *a, const struct slot_list *b);
 
