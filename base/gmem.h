@@ -9,7 +9,7 @@
  * valid until gmem_destroy(), but the bytes behind it belong to the guest and change at any time:
  * read a value once into private memory, then check the copy.
  *
- * All functions but create and destroy may be called from any thread.
+ * All functions but create, destroy and those of rebinding may be called from any thread.
  */
 #ifndef BASE_GMEM_H
 #define BASE_GMEM_H
@@ -39,6 +39,7 @@ struct gmem {
 	 * write that xvmm's own devices may make; == map unless GMEM_VCPU_VIEW. */
 	uint8_t *vcpu_map;
 	unsigned long *rebound; /* a bit for each page of 4 KiB; NULL until the first rebind */
+	void *spare;		/* gmem_rebind.c's own */
 };
 
 struct gmem_layout {
@@ -94,19 +95,39 @@ static inline void *gmem_ptr_near(const struct gmem *m, const struct gmem_region
  * own file (its private pages) and is not visible until they are restored.
  *
  * The remapper's thread only, with the guest's vCPUs held; `at` and `len` in whole pages of 4 KiB
- * within one region, `offset` too. A guest whose memory is of huge pages (page_bytes) can't be
- * rebound: -EOPNOTSUPP. Other errors: -EINVAL, -ENOMEM (mappings), errno of mmap; then as much as
- * was asked for is bound as before, or, if even that fails, -ENOTRECOVERABLE.
+ * within one region (`at` an address that gmem_ptr() gave), `offset` too. A guest whose memory is
+ * of huge pages (page_bytes), or a host whose pages are larger than 4 KiB, can't rebind:
+ * -EOPNOTSUPP. Any thread of xvmm may access the pages meanwhile: it sees the old or the new ones.
  */
+#define GMEM_REBIND_BYTES 4096
+
 enum gmem_rebind_flags {
 	GMEM_VCPU_READONLY = 1 << 0, /* the guest's vCPUs can't write it; xvmm still can. Needs
 				      * GMEM_VCPU_VIEW at gmem_create(), else -EINVAL. */
 };
+/*
+ * None of the pages is rebound yet, else -EBUSY: restore first. The pages of the file are there
+ * (prefaulted, and nobody can shrink it): an access to one that is not would be a SIGBUS.
+ * Other errors: -EINVAL (also: the file is too short), -ENOMEM (mappings), errno of mmap and fstat;
+ * then all of it is bound as before, or, if even that fails, -ENOTRECOVERABLE.
+ */
 int gmem_rebind(struct gmem *m, void *at, uint64_t len, int fd, uint64_t offset, unsigned flags);
-int gmem_restore(struct gmem *m, void *at, uint64_t len); /* idempotent */
-/* Writes to the private pages behind [at, at + len), any bytes, rebound or not. -errno. */
+/*
+ * Idempotent: passes over pages that are not rebound. Errors: -EINVAL; -ENOMEM, errno of mmap: some
+ * of it is still rebound (gmem_is_rebound()), the rest is not; -ENOTRECOVERABLE: vCPUs and xvmm see
+ * different pages. What was rebound in one piece, restored in one piece, needs no new mapping and
+ * so does not run out of them.
+ */
+int gmem_restore(struct gmem *m, void *at, uint64_t len);
+/* Fills the page tables of both views after a move, so that the first access to each page does not
+ * fault. It takes longer than the move: call it when the vCPUs have been released. Does what it
+ * can, and nothing before Linux 5.14. */
+void gmem_prefault(struct gmem *m, void *at, uint64_t len);
+/* Writes to the private pages behind [at, at + len), any bytes of one region, rebound or not.
+ * -EINVAL, -EOPNOTSUPP (huge pages), errno of pwrite. */
 int gmem_private_write(struct gmem *m, const void *at, const void *src, uint64_t len);
-/* Is any page of it rebound? */
+/* Is any page of it rebound? Any bytes of one region; false if they are not. Also for a vCPU's
+ * thread that can't be held now. */
 bool gmem_is_rebound(const struct gmem *m, const void *at, uint64_t len);
 
 /* Copies; -EFAULT if any byte lies outside of guest memory (then nothing was copied). */

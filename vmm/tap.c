@@ -43,7 +43,8 @@ struct tap {
 	uint32_t polled; /* events asked for while h.added */
 	bool started;
 	_Atomic bool gone; /* the interface was deleted; link_up() may be asked by any thread */
-	bool rx_wait;	   /* no buffers: do not read until rx_ready() */
+	bool rx_wait;	   /* do not read until rx_ready() or hold_timer: no buffers, or ... */
+	bool rx_failed;	   /* ... reading failed, and nobody has been asked for a doorbell */
 	bool tx_wait;	   /* send() said -EAGAIN: tx_resume() when writable */
 	uint64_t features; /* VIRTIO_NET_F_GUEST_* of the driver */
 	size_t guess;	   /* likely length of the next frame */
@@ -353,8 +354,13 @@ static bool tap_read_one(struct tap *t)
 		count(&p->stats.rx_dropped);
 		return true;
 	}
-	if (n != -EAGAIN && !tap_check_gone(t, (int)-n))
-		tap_wait_for_buffers(t); /* down for now; the driver's next buffers try again */
+	if (n != -EAGAIN && !tap_check_gone(t, (int)-n)) {
+		/* Not at once again, or the loop would spin. But buffers there are, so the driver
+		 * will not ring for us. */
+		t->rx_failed = true;
+		tap_wait_for_buffers(t);
+		loop_timer_arm(&t->hold_timer, TAP_HOLD_NS);
+	}
 	return false;
 }
 
@@ -368,6 +374,7 @@ static void tap_receive(struct tap *t, bool last_chance)
 		return;
 	}
 	t->rx_wait = false;
+	t->rx_failed = false;
 	if (t->held_len && !tap_deliver_held(t, last_chance))
 		tap_wait_for_buffers(t);
 	for (unsigned i = 0; i < TAP_BATCH_FRAMES && !t->rx_wait && !t->gone; i++)
@@ -389,8 +396,12 @@ static void tap_hold_over(struct loop_timer *timer)
 {
 	struct tap *t = container_of(timer, struct tap, hold_timer);
 
-	if (t->started && t->held_len)
-		tap_receive(t, true);
+	if (!t->started || t->gone || !(t->held_len || t->rx_failed))
+		return;
+	tap_receive(t, true);
+	/* The port is not live now. When it is again, the frame must not wait for ever either. */
+	if (t->held_len && t->rx_wait)
+		loop_timer_arm(&t->hold_timer, TAP_HOLD_NS);
 }
 
 static void tap_event(struct loop_fd *h, uint32_t events)
@@ -416,6 +427,7 @@ static int tap_start(struct carrier *c)
 
 	t->started = true;
 	t->rx_wait = false;
+	t->rx_failed = false;
 	t->tx_wait = false;
 	return tap_poll(t);
 }
@@ -426,6 +438,7 @@ static void tap_stop(struct carrier *c)
 
 	t->started = false;
 	t->rx_wait = false;
+	t->rx_failed = false;
 	t->tx_wait = false;
 	if (t->held_len)
 		count(&c->port->stats.rx_dropped);

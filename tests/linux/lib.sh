@@ -20,11 +20,31 @@ esac
 fail() {
 	echo "failed: $*"
 	for f in "$T"/*.con "$T"/xvmm.log; do
-		[ ! -s "$f" ] || { echo "--- ${f##*/}" && tail -n 30 "$f"; }
+		[ ! -s "$f" ] || { echo "--- ${f##*/}" && tail -n 60 "$f"; }
 	done
-	! kill -0 "${XPID:-0}" 2>/dev/null || "$XVMM" stat vm || :
+	if [ -n "${XPID:-}" ] && kill -0 "$XPID" 2>/dev/null; then
+		look_in
+		kill -KILL "$XPID"
+	fi
 	exit 1
 }
+
+# Whose fault a hang is, for whoever has nothing but the log: what the lab has counted, before and after;
+# what xvmm's threads wait for; whether each processor of this machine still gets its timer
+# interrupts, without which no guest on it does.
+look_in() {
+	local cpu
+	echo "--- stat" && timeout 10 "$XVMM" stat --json vm
+	echo "--- threads" && "$TOP/tests/timed" --threads "$XPID"
+	echo "--- timers" && grep -E 'CPU|LOC|arch_timer' /proc/interrupts
+	for cpu in $(seq 0 $(($(nproc --all) - 1))); do
+		timeout 5 taskset -c "$cpu" sleep 0.2 || echo "CPU $cpu: a sleep of 0.2 s does not end"
+	done
+	grep -E 'LOC|arch_timer' /proc/interrupts
+	echo "--- interfaces" && ip -s link
+	echo "--- stat" && timeout 10 "$XVMM" stat --json vm
+	echo "--- kernel" && dmesg | tail -n 20
+} 2>&1
 
 # vm NAME PARAMETERS [LINES…]: one [vm] section with its console in $T/NAME.con. A guest's parameters
 # are those of guests/linux/init.
@@ -47,12 +67,14 @@ xvmm_start() {
 	"$XVMM" run "$T/vm.ini" >"$T/xvmm.log" 2>&1 </dev/null &
 	XPID=$!
 }
-# Waits at most $1 seconds for its end; its status is in RC.
+# Waits at most $1 seconds for its end, or until a guest says that it is stuck; its status is in RC.
 xvmm_wait() {
-	if ! timeout "$1" tail --pid="$XPID" -f /dev/null; then
-		kill -KILL "$XPID"
-		fail "xvmm did not end within $1 s"
-	fi
+	local end=$((SECONDS + $1)) error
+	while ! timeout 2 tail --pid="$XPID" -f /dev/null; do
+		[ $SECONDS -lt $end ] || fail "xvmm did not end within $1 s"
+		error=$(grep -ho 'RESULT error=[^[:cntrl:]]*' "$T"/*.con 2>/dev/null | head -n 1)
+		[ -z "$error" ] || fail "a guest says: ${error#RESULT }"
+	done
 	RC=0
 	wait "$XPID" || RC=$?
 }

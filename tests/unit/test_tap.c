@@ -7,6 +7,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/ethernet.h>
@@ -19,6 +20,8 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +39,30 @@ static int tapfd, pkt, ctl;
 static struct mock_frame got;
 static uint8_t frame[FRAME_MAX_BYTES + 64];
 static const struct virtio_net_hdr_v1 plain;
+
+/* What the next read of the TAP fails with; 0: it does not. */
+static _Atomic int read_error;
+
+/* Instead of the C library's. */
+ssize_t readv(int fd, const struct iovec *iov, int cnt)
+{
+	int err = fd == tapfd ? atomic_exchange(&read_error, 0) : 0;
+
+	if (!err)
+		return syscall(SYS_readv, fd, iov, cnt);
+	errno = err;
+	return -1;
+}
+
+/* The port lets its receive side be begun so many times; then it is not live. */
+static _Atomic int begins;
+static struct port_ops gated;
+static const struct port_ops *ungated;
+
+static bool gated_begin(struct port *p)
+{
+	return atomic_fetch_sub(&begins, 1) > 0 && ungated->rx_begin(p);
+}
 
 /* A namespace, or the name of what is missing. */
 static const char *missing(void)
@@ -401,6 +428,47 @@ START_TEST(gives_up_a_frame_that_never_fits)
 }
 END_TEST
 
+/* Nobody rings a doorbell for a driver that has given enough buffers. */
+START_TEST(goes_on_after_a_failed_read)
+{
+	start(MOCK_NET_ALL, 16, 1526);
+	run();
+	for (unsigned i = 0; i < 3; i++) {
+		atomic_store(&read_error, i ? EINVAL : ENOMEM);
+		mock_frame_fill(frame, 300, 1, 9, i);
+		host_give(300);
+		ck_assert(wait_rx());
+		ck_assert_mem_eq(got.data, frame, 300);
+		ck_assert_int_eq(atomic_load(&read_error), 0);
+	}
+	expect_idle();
+}
+END_TEST
+
+/* The time of a frame that waits is over while the port is not live. */
+START_TEST(gives_up_a_frame_when_live_again)
+{
+	start(MOCK_NET_ALL, 2, 500);
+	ungated = nic.port->ops;
+	gated = *ungated;
+	gated.rx_begin = gated_begin;
+	nic.port->ops = &gated;
+	atomic_store(&begins, 1);
+	run();
+	host_give(1400);
+	usleep(50000);
+	ck_assert_int_lt(atomic_load(&begins), 0);
+	atomic_store(&begins, INT_MAX);
+	mock_driver_kick(&nic.drv, 0);
+	mock_frame_fill(frame, 300, 1, 9, 8);
+	host_give(300);
+	ck_assert(wait_rx());
+	ck_assert_uint_eq(got.len, 300);
+	ck_assert_uint_eq(nic.port->stats.rx_dropped, 1);
+	expect_idle();
+}
+END_TEST
+
 START_TEST(one_chain_too_small)
 {
 	start(MOCK_NET_BASE, 4, 500); /* not mergeable */
@@ -646,6 +714,8 @@ int main(void)
 	tcase_add_test(tc, waits_for_buffers);
 	tcase_add_test(tc, holds_a_frame_that_fits_in_part);
 	tcase_add_test(tc, gives_up_a_frame_that_never_fits);
+	tcase_add_test(tc, goes_on_after_a_failed_read);
+	tcase_add_test(tc, gives_up_a_frame_when_live_again);
 	tcase_add_test(tc, one_chain_too_small);
 	tcase_add_test(tc, not_started_is_quiet);
 	tcase_add_loop_test(tc, tap_deleted, 0, 2);
