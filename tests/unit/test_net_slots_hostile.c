@@ -311,7 +311,7 @@ START_TEST(hostile_driver)
 			stale += rc == -ESTALE;
 			refused += rc == -ENOBUFS;
 			while (mock_ring_used(r, &at, NULL))
-				if (rand() % 3)
+				if (rand() % 2)
 					mock_ring_offer(r, (uint16_t)at);
 			if (rand() % 8 == 0)
 				mock_ring_offer(r, (uint16_t)(rand() % (rand() % 16 ? 16 : 30)));
@@ -344,7 +344,7 @@ START_TEST(hostile_driver)
 	}
 	ck_assert_uint_gt(puts, 1000);
 	ck_assert_uint_gt(stale, 100);
-	ck_assert_uint_gt(refused, 100);
+	ck_assert_uint_gt(refused, 5);
 	ck_assert_uint_gt(faults, 100);
 	start_mapped(&kinds[0]);
 	ck_assert_int_eq(put(&plain, 60), 0);
