@@ -269,18 +269,17 @@ static void stop_one(void *arg)
 		virtio_dev_stop(dev->dev);
 }
 
-static void do_nothing(void *arg)
-{
-}
-
 void devices_stop(struct devices *d)
 {
+	/* The last thing that a guest does before it powers off may be to ring a doorbell. */
+	for (unsigned i = 0; i < d->nr; i++)
+		loop_flush(device_loop(&d->dev[i]));
 	for (unsigned i = 0; i < d->nr; i++)
 		loop_call(device_loop(&d->dev[i]), stop_one, &d->dev[i]);
 	/* Work that a device posted before it stopped may still be queued: a loop that outlives the
 	 * device must have run it. */
 	for (unsigned i = 0; i < d->nr; i++)
-		loop_call(device_loop(&d->dev[i]), do_nothing, NULL);
+		loop_flush(device_loop(&d->dev[i]));
 	for (unsigned i = 0; i < d->nr; i++) {
 		if (d->dev[i].has_loop)
 			loop_stop(&d->dev[i].own_loop);

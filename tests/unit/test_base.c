@@ -1,6 +1,7 @@
 /* Guest memory, buses and the event loop. */
 #include <check.h>
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -305,6 +306,77 @@ START_TEST(loop_call_and_post)
 }
 END_TEST
 
+/* A loop that is kept busy while a descriptor becomes ready. */
+struct busy {
+	struct loop l;
+	struct loop_work work;
+	struct loop_fd h;
+	sem_t entered, go_on;
+	bool handled, before_call;
+};
+
+static void keep_busy(struct loop_work *w)
+{
+	struct busy *b = container_of(w, struct busy, work);
+
+	sem_post(&b->entered);
+	sem_wait(&b->go_on);
+}
+
+static void handle(struct loop_fd *h, uint32_t events)
+{
+	struct busy *b = container_of(h, struct busy, h);
+	uint64_t n;
+
+	ck_assert_int_eq(read(h->fd, &n, sizeof(n)), sizeof(n));
+	b->handled = true;
+}
+
+static void *let_go_on(void *arg)
+{
+	struct busy *b = arg;
+
+	usleep(20000);
+	sem_post(&b->go_on);
+	return NULL;
+}
+
+static void look(void *arg)
+{
+	struct busy *b = arg;
+
+	b->before_call = b->handled;
+}
+
+/* A posted work that is under way leaves the loop's own descriptor first in epoll's list. */
+START_TEST(loop_flush_handles_what_is_ready)
+{
+	struct busy b = { .work = { .fn = keep_busy } };
+	uint64_t one = 1;
+	pthread_t t;
+
+	sem_init(&b.entered, 0, 0);
+	sem_init(&b.go_on, 0, 0);
+	ck_assert_int_eq(loop_init(&b.l, "test"), 0);
+	b.h = (struct loop_fd){ .fd = eventfd(0, 0), .fn = handle };
+	ck_assert_int_eq(loop_add(&b.l, &b.h, EPOLLIN), 0);
+	ck_assert_int_eq(loop_start(&b.l), 0);
+	loop_post(&b.l, &b.work);
+	sem_wait(&b.entered);
+	ck_assert_int_eq(write(b.h.fd, &one, sizeof(one)), sizeof(one));
+	ck_assert_int_eq(pthread_create(&t, NULL, let_go_on, &b), 0);
+	loop_flush(&b.l); /* without it the call comes first */
+	loop_call(&b.l, look, &b);
+	pthread_join(t, NULL);
+	loop_stop(&b.l);
+	ck_assert(b.before_call);
+	loop_flush(&b.l); /* of a loop that has stopped */
+	loop_del(&b.l, &b.h);
+	close(b.h.fd);
+	loop_fini(&b.l);
+}
+END_TEST
+
 struct ticker {
 	struct loop l;
 	struct loop_timer t;
@@ -350,6 +422,7 @@ int main(void)
 	tcase_add_test(tc, bus_del_waits_for_handlers);
 	tcase_add_test(tc, loop_del_stops_fetched_events);
 	tcase_add_test(tc, loop_call_and_post);
+	tcase_add_test(tc, loop_flush_handles_what_is_ready);
 	tcase_add_test(tc, loop_timers);
 	suite_add_tcase(s, tc);
 	r = srunner_create(s);
