@@ -22,6 +22,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base/gmem.h"
 #include "base/types.h"
 
 #define FRAME_HEAD_BYTES 18    /* Ethernet header and one VLAN tag */
@@ -42,6 +43,11 @@ struct frame {
 	uint8_t head[FRAME_HEAD_BYTES];
 	unsigned iovcnt; /* len - head_len bytes in all */
 	struct iovec iov[FRAME_MAX_IOV];
+	/* Where it begins in guest memory, if all of it lies in one piece there and the header that
+	 * the device model has (if any) in another; else NULL. Who decides reads the copies above.
+	 */
+	uint8_t *slot;
+	const void *slot_hdr; /* where that header is; NULL: the model has none */
 };
 
 struct port;
@@ -49,7 +55,11 @@ struct carrier;
 
 struct carrier_ops {
 	/* Carry one frame. 0: done (delivered, or dropped and counted): its buffers are the guest's
-	 * again. -EAGAIN: not now; keep it, and every later one, until port->ops->tx_resume(). */
+	 * again. -EAGAIN: not now; keep it, and every later one, until port->ops->tx_resume().
+	 * CARRIER_KEPT: it is on its way, but somebody still reads its buffers: they are the
+	 * guest's again after port->ops->tx_done(). Only ports with tx_done() get that answer. Kept
+	 * frames may be followed by ones that are done at once; a model whose descriptors complete
+	 * in order makes these wait. */
 	int (*send)(struct carrier *c, const struct frame *f);
 	/* The NIC has taken all it wants for now: flush what was batched (one interrupt per batch).
 	 */
@@ -66,7 +76,13 @@ struct carrier_ops {
 	void (*set_rx_features)(struct carrier *c, uint64_t features);
 	/* Is there a medium: guest-visible link state. */
 	bool (*link_up)(struct carrier *c);
+	/* Somebody came with a frame and found the receive element mapped by another (see
+	 * rx_slots_enter()). Any thread, with the port's receive lock held: must not block. May be
+	 * NULL. */
+	void (*rx_refused)(struct carrier *c);
 };
+
+#define CARRIER_KEPT 1
 
 /*
  * Who may look at the frames that come in from a physical device before the guest can see them:
@@ -83,6 +99,55 @@ struct carrier {
 	const struct carrier_ops *ops;
 	struct port *port;	     /* whom it serves; set by the launcher before start() */
 	struct frame_filter *filter; /* of a carrier on a physical device; NULL: none. As port. */
+};
+
+/*
+ * Slots: what a memory element is made of where a driver uses the same buffers over and over, in
+ * the same order. The contract of such a driver (docs/mapped.md), which it or vm.ini declares: (a)
+ * slot i of a ring always points at the same buffer, and slots are given in ring order; (b) the
+ * pages of the buffers hold nothing but slots; a virtio-net header lies elsewhere; (c) a receive
+ * slot is given back only after its content was consumed; a transmit slot's content is undefined
+ * from its completion until it is written anew; (d) a received slot without a frame (virtio-net:
+ * used length 0; e1000: an error bit) is skipped and given back. Nothing of it is believed that
+ * could hurt anybody but the guest itself.
+ */
+#define SLOTS_MAX 1024
+
+struct slot {
+	uint8_t *at;	 /* where a frame begins; host address */
+	uint32_t bytes;	 /* room for a frame, for a receive slot; 0 for a transmit slot */
+	const void *hdr; /* where the model's header lies; NULL: it has none */
+};
+
+struct slot_list {
+	unsigned nr;
+	struct slot slot[SLOTS_MAX]; /* in ring order, the next one to be used first */
+};
+
+/*
+ * The guest memory that a port's buffers lie in, for who rebinds parts of it: the remapper's thread
+ * only, but for `mem` and `domain`, which never change. Each port has one of its own: ports of the
+ * same guest have the same `mem`. It is there, and may be used, until the port is detached.
+ */
+struct port_memory {
+	struct gmem *mem;
+	const char *domain;    /* guests of different domains never share a page; "": with nobody */
+	bool receive_readonly; /* mapped receive slots can't be written by this guest's vCPUs */
+	/* Returns when no vCPU of the guest runs guest code, nor will until release(). A vCPU whose
+	 * exit is being handled is not waited for, whatever it waits for itself. Nests: each hold
+	 * has its release. */
+	void (*hold)(void *arg);
+	void (*release)(void *arg);
+	/* The host could not give the guest its memory back: end it. Any thread. */
+	void (*lost)(void *arg);
+	void *arg;
+	/* Set by the switch when the port is attached; NULL: none. The guest wrote to pages that
+	 * its vCPUs can only read. True: they soon can, or nothing is known of it any more, it is
+	 * to try again; false: not my doing. On a thread of a vCPU, which counts as held: may
+	 * wait for loops and the remapper. Need not wait: it is asked again, for a second at least,
+	 * with pauses. */
+	bool (*write_refused)(void *arg);
+	void *refused_arg;
 };
 
 /*
@@ -107,10 +172,46 @@ struct port_ops {
 	void (*rx_abort)(struct port *p);
 	/* Publishes what was staged, interrupts the guest at most once, releases the lock. */
 	void (*rx_end)(struct port *p);
-	/* After send() returned -EAGAIN: try again. Any thread; it is carried to the NIC's loop. */
+	/* After send() returned -EAGAIN: try again. Any thread; it is carried to the NIC's loop. In
+	 * any case send_end() is called once, so that a carrier can see to what it has kept. */
 	void (*tx_resume)(struct port *p);
+	/* The n oldest frames that send() has kept are done. On the NIC's loop, from within send(),
+	 * send_end() or stop() of its carrier; the NIC publishes afterwards, once a batch. NULL:
+	 * the model can't keep frames. A reset of the device forgets kept frames without this. */
+	void (*tx_done)(struct port *p, unsigned n);
 	/* The carrier's link_up() has changed. Any thread. */
 	void (*link_changed)(struct port *p);
+
+	/*
+	 * The receive element as a ring of slots. NULL where the model has no such thing. All
+	 * between rx_begin() and rx_end(), no frame reserved.
+	 *
+	 * rx_slots_look(): the slots that the driver has given, in ring order, without taking any.
+	 * 0; -ENOTSUP: a buffer that is no slot (*why: a constant string); -EPROTO: as
+	 * rx_reserve().
+	 */
+	int (*rx_slots_look)(struct port *p, struct slot_list *out, const char **why);
+	/* From now on the element is mapped: all of `slots`, which rx_slots_look() has just given,
+	 * are used in that order, over and over, by rx_slot_put() alone; rx_reserve() finds nothing
+	 * (0) and tells carrier->rx_refused(). The list is copied. 0; -ESTALE: the ring is not (or
+	 * no longer) as the list says, nothing has changed; -EPROTO. */
+	int (*rx_slots_enter)(struct port *p, const struct slot_list *slots);
+	/* Back to ordinary buffers: what was given and not used is reserved next. Idempotent; a
+	 * reset of the device does it too. */
+	void (*rx_slots_leave)(struct port *p);
+	/* The next slot holds a frame of len bytes with this header (len 0: none, the driver is to
+	 * skip it): stages it for the driver. 0; -ENOBUFS: the driver has not given it back yet,
+	 * the doorbell is asked for; -ESTALE: what it gave is not the slot that is next, nothing
+	 * was taken; -EMSGSIZE: longer than the slot; -EPROTO: as rx_reserve(). */
+	int (*rx_slot_put)(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
+	/* How many slots the driver has given and rx_slot_put() not used: all of them when every
+	 * frame was consumed. No more than there are, whatever the driver claims. */
+	unsigned (*rx_slots_given)(struct port *p);
+	/* Asks for carrier->rx_ready() when n more slots than now (at least 1) have been given, or
+	 * earlier. True: they have been already, it may not come. */
+	bool (*rx_slots_watch)(struct port *p, unsigned n);
+	/* Do these bytes touch a ring of this device? Any thread while the port is live. */
+	bool (*touches_rings)(struct port *p, const void *at, size_t len);
 };
 
 /* The ways that a frame can take. A group frame may take several. */
@@ -153,6 +254,10 @@ struct port {
 	const char *name; /* "alpha.eth0" */
 	uint8_t mac[ETH_ADDR_BYTES];
 	_Atomic uint64_t rx_features; /* VIRTIO_NET_F_GUEST_* negotiated, 0 while not live */
+	_Atomic bool slots_stable;    /* vm.ini or the driver has declared the contract of slots */
+	unsigned tx_left_out; /* transmit slots that a driver can't give together with the others:
+			       * e1000: 1, the one that TDT points at; virtio-net: 0 */
+	struct port_memory *memory; /* borrowed, set by the launcher; NULL: never mapped */
 	struct carrier *carrier;
 	struct port_stats stats;
 };

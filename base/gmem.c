@@ -1,11 +1,13 @@
 /*
  * Guest memory: see gmem.h. No lock: the regions are constant between create and destroy.
+ * Rebinding is in gmem_rebind.c.
  */
 #include "base/gmem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -58,12 +60,40 @@ static int populate(struct gmem *m, unsigned flags)
 	return 0;
 }
 
+/* All of the memfd, aligned to 2 MiB (or the huge page), so that transparent huge pages can be used
+ * and parts can be rebound in 2 MiB units: reserve more, map inside, give the rest back. */
+static int map_view(const struct gmem *m, uint8_t **out)
+{
+	uint64_t align = m->page_bytes > MIB(2) ? m->page_bytes : MIB(2);
+	uint8_t *reserve, *map;
+	int rc;
+
+	reserve = mmap(NULL, m->map_bytes + align, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (reserve == MAP_FAILED)
+		return -errno;
+	map = (uint8_t *)ALIGN_UP((uintptr_t)reserve, align);
+	if (mmap(map, m->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+		 m->fd, 0) == MAP_FAILED) {
+		rc = -errno;
+		munmap(reserve, m->map_bytes + align);
+		return rc;
+	}
+	if (map > reserve)
+		munmap(reserve, (size_t)(map - reserve));
+	if (map < reserve + align)
+		munmap(map + m->map_bytes, (size_t)(reserve + align - map));
+	/* A guest's memory has no place in a core dump of ours, nor in a child. */
+	madvise(map, m->map_bytes, MADV_DONTDUMP);
+	madvise(map, m->map_bytes, MADV_DONTFORK);
+	*out = map;
+	return 0;
+}
+
 int gmem_create(struct gmem *m, const char *name, const struct gmem_layout *layout,
 		unsigned nr_regions, unsigned flags)
 {
 	unsigned mfd = MFD_CLOEXEC;
-	uint64_t align;
-	uint8_t *reserve, *map;
 	int rc;
 
 	memset(m, 0, sizeof(*m));
@@ -91,45 +121,38 @@ int gmem_create(struct gmem *m, const char *name, const struct gmem_layout *layo
 	if (rc)
 		goto out_close;
 
-	/* Aligned to 2 MiB (or the huge page), so that transparent huge pages can be used and parts
-	 * can be rebound in 2 MiB units: reserve more, map inside, give the rest back. */
-	align = m->page_bytes > MIB(2) ? m->page_bytes : MIB(2);
 	m->map_bytes = m->size_bytes;
-	reserve = mmap(NULL, m->map_bytes + align, PROT_NONE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (reserve == MAP_FAILED) {
-		rc = -errno;
+	rc = map_view(m, &m->map);
+	if (rc)
+		goto out_close;
+	m->vcpu_map = m->map;
+	if (flags & GMEM_VCPU_VIEW)
+		rc = map_view(m, &m->vcpu_map);
+	if (rc) {
+		munmap(m->map, m->map_bytes);
 		goto out_close;
 	}
-	map = (uint8_t *)ALIGN_UP((uintptr_t)reserve, align);
-	if (mmap(map, m->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-		 m->fd, 0) == MAP_FAILED) {
-		rc = -errno;
-		munmap(reserve, m->map_bytes + align);
-		goto out_close;
-	}
-	if (map > reserve)
-		munmap(reserve, (size_t)(map - reserve));
-	if (map < reserve + align)
-		munmap(map + m->map_bytes, (size_t)(reserve + align - map));
-	m->map = map;
-	/* A guest's memory has no place in a core dump of ours, nor in a child. */
-	madvise(map, m->map_bytes, MADV_DONTDUMP);
-	madvise(map, m->map_bytes, MADV_DONTFORK);
 	for (unsigned i = 0; i < nr_regions; i++)
-		m->region[i].hva = map + m->region[i].file_offset;
+		m->region[i].hva = m->map + m->region[i].file_offset;
 	return 0;
 
 out_close:
 	close(m->fd);
+	memset(m, 0, sizeof(*m));
 	m->fd = -1;
 	return rc;
 }
 
 void gmem_destroy(struct gmem *m)
 {
+	/* What is rebound goes with the rest: its file is somebody else's. */
+	if (m->vcpu_map && m->vcpu_map != m->map)
+		munmap(m->vcpu_map, m->map_bytes);
 	if (m->map)
 		munmap(m->map, m->map_bytes);
+	if (m->spare)
+		munmap(m->spare, GMEM_REBIND_BYTES);
+	free(m->rebound);
 	if (m->fd >= 0)
 		close(m->fd);
 	memset(m, 0, sizeof(*m));

@@ -9,7 +9,7 @@
  * valid until gmem_destroy(), but the bytes behind it belong to the guest and change at any time:
  * read a value once into private memory, then check the copy.
  *
- * All functions but create and destroy may be called from any thread.
+ * All functions but create, destroy and those of rebinding may be called from any thread.
  */
 #ifndef BASE_GMEM_H
 #define BASE_GMEM_H
@@ -35,6 +35,11 @@ struct gmem {
 	uint8_t *map;	     /* all regions lie in one mapping, one behind the other */
 	uint64_t map_bytes;
 	uint64_t page_bytes; /* of the backing: 4 KiB, 2 MiB or 1 GiB */
+	/* A second mapping of all of it for KVM's memory slots, so that vCPUs can be refused a
+	 * write that xvmm's own devices may make; == map unless GMEM_VCPU_VIEW. */
+	uint8_t *vcpu_map;
+	unsigned long *rebound; /* a bit for each page of 4 KiB; NULL until the first rebind */
+	void *spare;		/* gmem_rebind.c's own */
 };
 
 struct gmem_layout {
@@ -45,7 +50,8 @@ struct gmem_layout {
 enum gmem_flags {
 	GMEM_HUGE_2M = 1 << 0,
 	GMEM_HUGE_1G = 1 << 1,
-	GMEM_PREALLOC = 1 << 2, /* touch every page now; -ENOMEM instead of a surprise later */
+	GMEM_PREALLOC = 1 << 2,	 /* touch every page now; -ENOMEM instead of a surprise later */
+	GMEM_VCPU_VIEW = 1 << 3, /* vcpu_map is a mapping of its own */
 };
 
 /*
@@ -82,6 +88,47 @@ static inline void *gmem_ptr_near(const struct gmem *m, const struct gmem_region
 
 	return p ? p : gmem_ptr_search(m, near, gpa, len);
 }
+
+/*
+ * Rebinding: pages of the guest's memory are exchanged for pages of another file, in place. KVM's
+ * memory slots do not change, host addresses stay valid; what the guest had in them stays in its
+ * own file (its private pages) and is not visible until they are restored.
+ *
+ * The remapper's thread only, with the guest's vCPUs held; `at` and `len` in whole pages of 4 KiB
+ * within one region (`at` an address that gmem_ptr() gave), `offset` too. A guest whose memory is
+ * of huge pages (page_bytes), or a host whose pages are larger than 4 KiB, can't rebind:
+ * -EOPNOTSUPP. Any thread of xvmm may access the pages meanwhile: it sees the old or the new ones.
+ */
+#define GMEM_REBIND_BYTES 4096
+
+enum gmem_rebind_flags {
+	GMEM_VCPU_READONLY = 1 << 0, /* the guest's vCPUs can't write it; xvmm still can. Needs
+				      * GMEM_VCPU_VIEW at gmem_create(), else -EINVAL. */
+};
+/*
+ * None of the pages is rebound yet, else -EBUSY: restore first. The pages of the file are there
+ * (prefaulted, and nobody can shrink it): an access to one that is not would be a SIGBUS.
+ * Other errors: -EINVAL (also: the file is too short), -ENOMEM (mappings), errno of mmap and fstat;
+ * then all of it is bound as before, or, if even that fails, -ENOTRECOVERABLE.
+ */
+int gmem_rebind(struct gmem *m, void *at, uint64_t len, int fd, uint64_t offset, unsigned flags);
+/*
+ * Idempotent: passes over pages that are not rebound. Errors: -EINVAL; -ENOMEM, errno of mmap: some
+ * of it is still rebound (gmem_is_rebound()), the rest is not; -ENOTRECOVERABLE: vCPUs and xvmm see
+ * different pages. What was rebound in one piece, restored in one piece, needs no new mapping and
+ * so does not run out of them.
+ */
+int gmem_restore(struct gmem *m, void *at, uint64_t len);
+/* Fills the page tables of both views after a move, so that the first access to each page does not
+ * fault. It takes longer than the move: call it when the vCPUs have been released. Does what it
+ * can, and nothing before Linux 5.14. */
+void gmem_prefault(struct gmem *m, void *at, uint64_t len);
+/* Writes to the private pages behind [at, at + len), any bytes of one region, rebound or not.
+ * -EINVAL, -EOPNOTSUPP (huge pages), errno of pwrite. */
+int gmem_private_write(struct gmem *m, const void *at, const void *src, uint64_t len);
+/* Is any page of it rebound? Any bytes of one region; false if they are not. Also for a vCPU's
+ * thread that can't be held now. */
+bool gmem_is_rebound(const struct gmem *m, const void *at, uint64_t len);
 
 /* Copies; -EFAULT if any byte lies outside of guest memory (then nothing was copied). */
 int gmem_read(const struct gmem *m, gpa_t gpa, void *dst, uint64_t len);

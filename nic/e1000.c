@@ -1,7 +1,8 @@
 /*
  * 82540EM: the PCI function, and its life: carrier, link, reset. See e1000_internal.h for threads
  * and locks. Around it: e1000_reg.c (register accesses, interrupt), e1000_tx.c and e1000_rx.c
- * (rings), e1000_eeprom.c and e1000_phy.c (what is attached).
+ * (rings), e1000_slots.c (the receive ring, mapped), e1000_eeprom.c and e1000_phy.c (what is
+ * attached).
  *
  * The carrier is started as long as the driver has either direction enabled. A ring that breaks a
  * rule stops its own direction only, until the driver sets it up anew: the hardware knows no such
@@ -61,7 +62,7 @@ static void carrier_stop(struct e1000 *e)
 	if (e->started && c)
 		c->ops->stop(c);
 	e->started = false;
-	e->tx.blocked = false;
+	e1000_tx_stopped(e);
 }
 
 /* The carrier follows the enable bits. */
@@ -101,6 +102,7 @@ static void device_reset(struct e1000 *e)
 {
 	const uint16_t *mac = e->eeprom.word;
 
+	e1000_tx_reset(e); /* before kept frames could be reported */
 	carrier_stop(e);
 	for (unsigned reg = 0; reg < E1000_REG_BYTES; reg += 4)
 		e1000_set(e, reg, 0);
@@ -165,7 +167,7 @@ void e1000_write(struct e1000 *e, unsigned reg, uint32_t v)
 	case REG_TCTL:
 		e1000_set(e, REG_TCTL, v);
 		carrier_follow(e);
-		e1000_tx_serve(e);
+		e1000_tx_serve(e, false);
 		break;
 	case REG_RCTL:
 		e1000_rx_set(e, REG_RCTL, v);
@@ -194,7 +196,7 @@ void e1000_write(struct e1000 *e, unsigned reg, uint32_t v)
 
 static void tx_work(struct loop_work *w)
 {
-	e1000_tx_serve(container_of(w, struct e1000, tx_work));
+	e1000_tx_serve(container_of(w, struct e1000, tx_work), false);
 }
 
 static void resume_work(struct loop_work *w)
@@ -202,7 +204,7 @@ static void resume_work(struct loop_work *w)
 	struct e1000 *e = container_of(w, struct e1000, resume_work);
 
 	e->tx.blocked = false;
-	e1000_tx_serve(e);
+	e1000_tx_serve(e, true);
 }
 
 static void rx_work(struct loop_work *w)
@@ -236,7 +238,15 @@ static const struct port_ops port_ops = {
 	.rx_abort = e1000_rx_abort,
 	.rx_end = e1000_rx_end,
 	.tx_resume = port_tx_resume,
+	.tx_done = e1000_tx_done,
 	.link_changed = port_link_changed,
+	.rx_slots_look = e1000_slots_look,
+	.rx_slots_enter = e1000_slots_enter,
+	.rx_slots_leave = e1000_slots_leave,
+	.rx_slot_put = e1000_slot_put,
+	.rx_slots_given = e1000_slots_given,
+	.rx_slots_watch = e1000_slots_watch,
+	.touches_rings = e1000_touches_rings,
 };
 
 /* -- Life -- */
@@ -266,6 +276,7 @@ int e1000_create(struct e1000 **out, const char *name, const uint8_t mac[ETH_ADD
 	e->link_work.fn = link_work;
 	e->port.ops = &port_ops;
 	e->port.name = name;
+	e->port.tx_left_out = 1; /* the one that TDT points at */
 	memcpy(e->port.mac, mac, ETH_ADDR_BYTES);
 	err = -pthread_mutex_init(&e->irq.lock, NULL);
 	if (err)

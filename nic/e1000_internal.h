@@ -24,6 +24,8 @@
 #define E1000_TX_MAX_SEGS  (FRAME_MAX_IOV - 1)
 /* The part of a frame that checksum offsets (8 bits) and headers can lie in, and a tag. */
 #define E1000_TX_HEAD_BYTES 264
+/* Descriptors of the longest ring. */
+#define E1000_RING_MAX (RING_LEN_MASK / E1000_DESC_BYTES)
 
 /* Wired interrupt: raised by whoever serves a ring, read and masked on vCPU threads. */
 struct e1000_irq {
@@ -50,15 +52,26 @@ struct e1000_tx_ctx {
 	bool ip4, tcp;
 };
 
+/* Of a transmit descriptor that was fetched and is not done: see e1000_tx.c. */
+enum e1000_tx_state {
+	TX_REPORT = 1 << 0, /* RS: to be written back */
+	TX_KEPT = 1 << 1,   /* the carrier keeps its frame … */
+	TX_LAST = 1 << 2,   /* … which ends here */
+};
+
 /* The transmit side; the loop's. */
 struct e1000_tx {
 	_Atomic uint32_t head; /* TDH: the first descriptor that is not done; any thread reads */
 	_Atomic uint32_t tail; /* TDT: any vCPU writes */
 	_Atomic uint32_t done; /* counts frames; see e1000_see_buffers() */
-	uint32_t next;	       /* the next one to fetch: between them, those of the frame */
-	bool broken;	       /* until reset, or other ring registers */
-	bool blocked;	       /* send() said -EAGAIN: wait for tx_resume() */
-	bool moved, reported;  /* in this batch: the head has moved; a status was written back */
+	uint32_t first;	      /* of the frame in progress; from the head on: kept, or behind such */
+	uint32_t next;	      /* the next one to fetch */
+	unsigned kept;	      /* frames that the carrier keeps … */
+	unsigned released;    /* … that it has said to be done, and `head` has not passed … */
+	unsigned forgotten;   /* … and that it will say to be done, but nobody cares */
+	bool broken;	      /* until reset, or other ring registers */
+	bool blocked;	      /* send() said -EAGAIN: wait for tx_resume() */
+	bool moved, reported; /* in this batch: the head has moved; a status was written back */
 	struct e1000_tx_ctx ctx[2]; /* without and with segmentation */
 
 	/* The frame being put together. */
@@ -72,10 +85,18 @@ struct e1000_tx {
 	struct e1000_tx_ctx frame_ctx;
 	uint32_t bytes;
 	unsigned nr_descs, nr_segs;
-	bool report[E1000_TX_MAX_DESCS]; /* RS of each descriptor */
 	struct iovec seg[E1000_TX_MAX_SEGS];
 	uint8_t head_bytes[E1000_TX_HEAD_BYTES]; /* private copy that offloads are applied to */
 	struct frame frame;
+	uint8_t state[E1000_RING_MAX]; /* enum e1000_tx_state, by descriptor */
+};
+
+/* The receive ring as one of mapped slots: see e1000_slots.c. Guarded by rx.lock. */
+struct e1000_slots {
+	bool mapped;
+	unsigned next; /* in the list: where the next frame lies */
+	uint32_t seen; /* the tail when somebody was last told how many slots are given */
+	struct slot_list list;
 };
 
 /*
@@ -96,6 +117,16 @@ struct e1000_rx {
 	size_t given;	       /* of it, shown to the carrier */
 	struct iovec buf[E1000_RX_MAX_BUFS]; /* a whole descriptor's buffer each */
 	uint8_t *scratch;		     /* for the rest of a frame that is too long anyway */
+	struct e1000_slots slots;
+};
+
+/* A received frame on its way to the driver. */
+struct e1000_rx_frame {
+	size_t len;			/* as it came */
+	size_t total;			/* as the driver gets it */
+	uint8_t head[FRAME_HEAD_BYTES]; /* private copy: read once */
+	uint8_t status;
+	uint16_t special;
 };
 
 struct e1000 {
@@ -150,6 +181,12 @@ static inline void e1000_see_buffers(struct e1000 *e)
 	(void)atomic_load_explicit(&e->tx.done, memory_order_acquire);
 }
 
+/* Descriptors of a ring of `nr` from one to another. */
+static inline uint32_t e1000_distance(uint32_t from, uint32_t to, uint32_t nr)
+{
+	return to >= from ? to - from : to + nr - from;
+}
+
 enum e1000_octets { OCTETS_GOOD_RX, OCTETS_GOOD_TX, OCTETS_RX, OCTETS_TX };
 
 /* e1000_reg.c; any thread. */
@@ -182,8 +219,12 @@ void e1000_phy_reset(struct e1000 *e);
 void e1000_mdic_write(struct e1000 *e, uint32_t v);
 
 /* e1000_tx.c */
-void e1000_tx_serve(struct e1000 *e);
-void e1000_tx_reset(struct e1000 *e); /* forgets the frame in progress */
+/* Sends what there is. `resumed`: the carrier has asked for its send_end() in any case. */
+void e1000_tx_serve(struct e1000 *e, bool resumed);
+void e1000_tx_reset(struct e1000 *e); /* forgets the frame in progress, and kept ones */
+void e1000_tx_done(struct port *p, unsigned n);
+/* The carrier is stopped and holds no frame any more: those that it kept are done. */
+void e1000_tx_stopped(struct e1000 *e);
 
 /* e1000_rx.c */
 int e1000_rx_init(struct e1000 *e);
@@ -198,5 +239,40 @@ ssize_t e1000_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigne
 void e1000_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
 void e1000_rx_abort(struct port *p);
 void e1000_rx_end(struct port *p);
+
+/*
+ * Of e1000_rx.c, shared with e1000_slots.c; all with the receive lock held.
+ */
+/* The guest broke a rule: the direction is dead until the driver sets it up anew. -EPROTO. */
+int e1000_rx_fault(struct e1000 *e, const char *why);
+size_t e1000_rx_buffer_bytes(uint32_t rctl);
+/* The ring, its size, and how many of its descriptors are ours, from the head on. NULL: there is
+ * none, or head or tail are not in it: faulted. */
+uint8_t *e1000_rx_ring(struct e1000 *e, uint32_t *nr, uint32_t *ours);
+/* A descriptor's buffer, read once; guest physical, 0: none. */
+uint64_t e1000_rx_address(const uint8_t *ring, uint32_t index);
+/* Looks at the frame of f->len bytes in rx.buf and fills in the rest of *f. False: the hardware
+ * would not take it (too long, and counted; filtered out). */
+bool e1000_rx_accept(struct e1000 *e, uint32_t rctl, struct e1000_rx_frame *f);
+/* Its tag is to be cut out. */
+bool e1000_rx_cuts_tag(const struct e1000 *e, const struct e1000_rx_frame *f);
+/* Fills the accepted frame up behind its bytes, and stages it. */
+void e1000_rx_deliver(struct e1000 *e, uint32_t rctl, struct e1000_rx_frame *f,
+		      const struct virtio_net_hdr_v1 *hdr);
+/* Stages the descriptor at the head as one without a frame. */
+void e1000_rx_skip(struct e1000 *e, uint32_t rctl);
+
+/* e1000_slots.c: the operations of struct port_ops. */
+int e1000_slots_look(struct port *p, struct slot_list *out, const char **why);
+int e1000_slots_enter(struct port *p, const struct slot_list *slots);
+void e1000_slots_leave(struct port *p);
+int e1000_slot_put(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
+unsigned e1000_slots_given(struct port *p);
+bool e1000_slots_watch(struct port *p, unsigned n);
+bool e1000_touches_rings(struct port *p, const void *at, size_t len);
+/* Would this RCTL make other slots out of the same descriptors? */
+bool e1000_slots_differ(uint32_t rctl, uint32_t other);
+/* Somebody wants to reserve buffers of the mapped ring. */
+void e1000_slots_refuse(struct e1000 *e);
 
 #endif

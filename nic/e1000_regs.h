@@ -146,6 +146,7 @@ enum e1000_stat {
 #define RCTL_MO_SHIFT	 12
 #define RCTL_BAM	 (1u << 15)
 #define RCTL_BSIZE_SHIFT 16
+#define RCTL_BSIZE_MASK	 (3u << 16)
 #define RCTL_VFE	 (1u << 18)
 #define RCTL_BSEX	 (1u << 25)
 #define RCTL_SECRC	 (1u << 26)
@@ -186,6 +187,7 @@ enum e1000_stat {
 #define RXD_STAT_VP    0x08
 #define RXD_STAT_TCPCS 0x20
 #define RXD_STAT_PIF   0x80
+#define RXD_ERR_RXE    0x80 /* the data is not good */
 
 #define EEPROM_WORDS	   64
 #define EEPROM_SUM	   0xbaba

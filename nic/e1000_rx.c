@@ -11,6 +11,9 @@
  *
  * A frame that is longer than the driver allows goes to its end in private memory and is dropped.
  *
+ * While the ring is used as one of mapped slots (e1000_slots.c) there is nothing to reserve. What
+ * the hardware does to a frame is the same for both, and here.
+ *
  * Threads and locks. Several threads may deliver to one NIC: the receive lock is held from
  * rx_begin() to rx_end(). It is always the last one taken but for the interrupt's. Tails are
  * latched by vCPUs without it.
@@ -59,6 +62,8 @@ void e1000_rx_set(struct e1000 *e, unsigned reg, uint32_t v)
 	struct e1000_rx *rx = &e->rx;
 
 	pthread_mutex_lock(&rx->lock);
+	if (reg != REG_RCTL || e1000_slots_differ(e1000_get(e, REG_RCTL), v))
+		rx->slots.mapped = false;
 	if (reg == REG_RDH)
 		atomic_store(&rx->head, v);
 	else
@@ -73,6 +78,7 @@ void e1000_rx_stop(struct e1000 *e)
 {
 	pthread_mutex_lock(&e->rx.lock);
 	e->rx.live = false;
+	e->rx.slots.mapped = false;
 	atomic_store(&e->rx.starved, false);
 	pthread_mutex_unlock(&e->rx.lock);
 }
@@ -90,14 +96,15 @@ bool e1000_rx_begin(struct port *p)
 
 /* -- Reserving -- */
 
-static ssize_t rx_fault(struct e1000 *e, const char *why)
+int e1000_rx_fault(struct e1000 *e, const char *why)
 {
 	e->rx.live = false;
+	e->rx.slots.mapped = false;
 	e1000_complain(e, "receive", why);
 	return -EPROTO;
 }
 
-static size_t buffer_bytes(uint32_t rctl)
+size_t e1000_rx_buffer_bytes(uint32_t rctl)
 {
 	unsigned bsize = rctl >> RCTL_BSIZE_SHIFT & 3;
 
@@ -117,45 +124,56 @@ static size_t usable(const struct e1000_rx *rx)
 	return rx->bytes > E1000_FCS_BYTES ? rx->bytes - E1000_FCS_BYTES : 0;
 }
 
-/* Descriptors that are ours, from `head` on. */
-static uint32_t ours(const struct e1000_rx *rx, uint32_t nr)
+uint8_t *e1000_rx_ring(struct e1000 *e, uint32_t *nr, uint32_t *ours)
 {
-	uint32_t head = atomic_load_explicit(&rx->head, memory_order_relaxed);
-	uint32_t tail = atomic_load_explicit(&rx->tail, memory_order_acquire);
+	uint32_t head = atomic_load(&e->rx.head), tail = atomic_load(&e->rx.tail);
+	uint8_t *ring = e1000_ring(e, REG_RDBAL, nr);
 
-	return tail >= head ? tail - head : tail + nr - head;
+	if (!ring) {
+		e1000_rx_fault(e, "the ring is not in guest memory");
+		return NULL;
+	}
+	if (head >= *nr || tail >= *nr) {
+		e1000_rx_fault(e, "head or tail is beyond the ring");
+		return NULL;
+	}
+	*ours = e1000_distance(head, tail, *nr);
+	return ring;
+}
+
+uint64_t e1000_rx_address(const uint8_t *ring, uint32_t index)
+{
+	const uint64_t *desc = (const uint64_t *)(ring + (size_t)index * E1000_DESC_BYTES);
+
+	return le64toh(__atomic_load_n(desc, __ATOMIC_RELAXED));
 }
 
 /* The next descriptor's buffer. 1: reserved; 0: there is none; -EPROTO. */
 static int reserve_one(struct e1000 *e, uint32_t rctl)
 {
 	struct e1000_rx *rx = &e->rx;
-	uint32_t nr, at, head = atomic_load(&rx->head), tail = atomic_load(&rx->tail);
-	size_t len = buffer_bytes(rctl);
-	const uint64_t *desc;
+	size_t len = e1000_rx_buffer_bytes(rctl);
+	uint32_t nr, ours;
+	const uint8_t *ring;
 	uint64_t address;
-	void *p = NULL, *ring;
+	void *p = NULL;
 
-	if (head == tail)
+	if (atomic_load(&rx->head) == atomic_load(&rx->tail))
 		return 0; /* whatever the ring is */
-	ring = e1000_ring(e, REG_RDBAL, &nr);
+	ring = e1000_rx_ring(e, &nr, &ours);
 	if (!ring)
-		return (int)rx_fault(e, "the ring is not in guest memory");
-	if (head >= nr || tail >= nr)
-		return (int)rx_fault(e, "head or tail is beyond the ring");
-	if (rx->nr_bufs >= ours(rx, nr))
+		return -EPROTO;
+	if (rx->nr_bufs >= ours)
 		return 0;
 	if (rx->nr_bufs == E1000_RX_MAX_BUFS)
-		return (int)rx_fault(e, "too many null descriptors");
-	at = (head + rx->nr_bufs) % nr;
-	desc = (const uint64_t *)((const uint8_t *)ring + (size_t)at * E1000_DESC_BYTES);
-	address = le64toh(__atomic_load_n(desc, __ATOMIC_RELAXED));
+		return e1000_rx_fault(e, "too many null descriptors");
+	address = e1000_rx_address(ring, (atomic_load(&rx->head) + rx->nr_bufs) % nr);
 	if (!address) {
 		len = 0; /* a null descriptor: skipped */
 	} else {
 		p = gmem_ptr(e->plat->mem, address, len);
 		if (!p)
-			return (int)rx_fault(e, "a buffer is not in guest memory");
+			return e1000_rx_fault(e, "a buffer is not in guest memory");
 	}
 	rx->buf[rx->nr_bufs++] = (struct iovec){ p, len };
 	rx->bytes += len;
@@ -189,6 +207,10 @@ ssize_t e1000_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigne
 	*iovcnt = 0;
 	if (!rx->live)
 		return -EPROTO;
+	if (rx->slots.mapped) {
+		e1000_slots_refuse(e);
+		return 0;
+	}
 	if (rx->given >= limit && room) {
 		/* It will be dropped. */
 		iov[0] = (struct iovec){ rx->scratch, SCRATCH_BYTES };
@@ -278,17 +300,43 @@ static bool wanted(const struct e1000 *e, uint32_t rctl, const uint8_t *head, si
 	return rctl & (group ? RCTL_MPE : RCTL_UPE);
 }
 
+bool e1000_rx_accept(struct e1000 *e, uint32_t rctl, struct e1000_rx_frame *f)
+{
+	struct iov_cursor cur = iov_cursor(e->rx.buf, e->rx.nr_bufs);
+
+	if (f->len < FRAME_MIN_BYTES)
+		return false;
+	if (f->len > frame_limit(rctl)) {
+		e1000_count(e, STAT_ROC, 1);
+		atomic_fetch_add_explicit(&e->port.stats.rx_dropped, 1, memory_order_relaxed);
+		return false;
+	}
+	f->total = f->len;
+	f->status = RXD_STAT_IXSM;
+	f->special = 0;
+	iov_read(&cur, f->head, f->len < sizeof(f->head) ? f->len : sizeof(f->head));
+	return wanted(e, rctl, f->head, f->len, &f->status);
+}
+
 /* -- Committing -- */
 
+bool e1000_rx_cuts_tag(const struct e1000 *e, const struct e1000_rx_frame *f)
+{
+	return (e1000_get(e, REG_CTRL) & CTRL_VME) && is_tagged(e, f->head, f->len);
+}
+
 /* Moves the frame behind its tag to the left, over it. */
-static void cut_tag(const struct e1000_rx *rx, size_t len)
+static void cut_tag(const struct e1000_rx *rx, struct e1000_rx_frame *f)
 {
 	struct iov_cursor from = iov_cursor(rx->buf, rx->nr_bufs), to = from;
 	uint8_t part[512];
 
 	iov_skip(&from, TYPE_AT + E1000_TAG_BYTES);
 	iov_skip(&to, TYPE_AT);
-	for (size_t left = len - TYPE_AT - E1000_TAG_BYTES, n; left; left -= n) {
+	f->special = (uint16_t)(f->head[TAG_AT] << 8 | f->head[TAG_AT + 1]);
+	f->status |= RXD_STAT_VP;
+	f->total -= E1000_TAG_BYTES;
+	for (size_t left = f->len - TYPE_AT - E1000_TAG_BYTES, n; left; left -= n) {
 		n = iov_read(&from, part, left < sizeof(part) ? left : sizeof(part));
 		if (!n)
 			return;
@@ -306,18 +354,20 @@ static void fill(const struct e1000_rx *rx, size_t from, size_t len)
 	iov_write(&to, zeros, len);
 }
 
-/* The frame of len bytes fills descriptors from the head on; they go to the driver. */
-static void write_back(struct e1000 *e, size_t len, uint8_t status, uint16_t special)
+/* The frame of len bytes fills descriptors from the head on; they go to the driver. Of none the
+ * first descriptor says so. `status`: with the errors. */
+static void write_back(struct e1000 *e, size_t len, uint16_t status, uint16_t special)
 {
 	struct e1000_rx *rx = &e->rx;
 	uint32_t nr, at = atomic_load(&rx->head);
 	uint8_t *ring = e1000_ring(e, REG_RDBAL, &nr);
+	unsigned i = 0;
 
 	atomic_fetch_add_explicit(&rx->done, 1, memory_order_release);
-	for (unsigned i = 0; len && i < rx->nr_bufs; i++) {
+	do {
 		size_t n = len < rx->buf[i].iov_len ? len : rx->buf[i].iov_len;
 		uint64_t *desc = (uint64_t *)(ring + (size_t)at * E1000_DESC_BYTES);
-		uint8_t bits = status | RXD_STAT_DD;
+		uint16_t bits = status | RXD_STAT_DD;
 
 		len -= n;
 		if (!len)
@@ -327,7 +377,7 @@ static void write_back(struct e1000 *e, size_t len, uint8_t status, uint16_t spe
 				 htole64(n | (uint64_t)bits << 32 | (uint64_t)special << 48),
 				 __ATOMIC_RELEASE);
 		at = at + 1 < nr ? at + 1 : 0;
-	}
+	} while (len && ++i < rx->nr_bufs);
 	atomic_store(&rx->head, at);
 }
 
@@ -335,11 +385,46 @@ static void note_low(struct e1000 *e, uint32_t rctl)
 {
 	struct e1000_rx *rx = &e->rx;
 	uint32_t nr = e1000_get(e, REG_RDLEN) / E1000_DESC_BYTES;
-	bool low = ours(rx, nr) <= nr >> ((rctl >> RCTL_RDMTS_SHIFT & 3) + 1);
+	uint32_t ours = e1000_distance(atomic_load(&rx->head), atomic_load(&rx->tail), nr);
+	bool low = ours <= nr >> ((rctl >> RCTL_RDMTS_SHIFT & 3) + 1);
 
 	if (low && !rx->low)
 		rx->causes |= ICR_RXDMT0;
 	rx->low = low;
+}
+
+static void hand_over(struct e1000 *e, uint32_t rctl, size_t len, uint16_t status, uint16_t special)
+{
+	write_back(e, len, status, special);
+	e->rx.causes |= ICR_RXT0;
+	note_low(e, rctl);
+}
+
+void e1000_rx_deliver(struct e1000 *e, uint32_t rctl, struct e1000_rx_frame *f,
+		      const struct virtio_net_hdr_v1 *hdr)
+{
+	struct port *p = &e->port;
+
+	if (f->total < E1000_FRAME_MIN) {
+		fill(&e->rx, f->total, E1000_FRAME_MIN - f->total);
+		f->total = E1000_FRAME_MIN;
+	}
+	if (!(rctl & RCTL_SECRC)) {
+		fill(&e->rx, f->total, E1000_FCS_BYTES);
+		f->total += E1000_FCS_BYTES;
+	}
+	/* Nobody has looked at the IP header's checksum, so nothing is said of it. */
+	if ((hdr->flags & VIRTIO_NET_HDR_F_DATA_VALID) && (e1000_get(e, REG_RXCSUM) & RXCSUM_TUOFL))
+		f->status = (uint8_t)((f->status & ~RXD_STAT_IXSM) | RXD_STAT_TCPCS);
+	hand_over(e, rctl, f->total, f->status, f->special);
+	e1000_count_frame(e, false, f->head, f->len);
+	stat_add(&p->stats.rx_frames, 1);
+	stat_add(&p->stats.rx_bytes, f->len);
+}
+
+void e1000_rx_skip(struct e1000 *e, uint32_t rctl)
+{
+	hand_over(e, rctl, 0, RXD_ERR_RXE << 8, 0);
 }
 
 void e1000_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len)
@@ -347,46 +432,16 @@ void e1000_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t
 	struct e1000 *e = e1000_of(p);
 	struct e1000_rx *rx = &e->rx;
 	uint32_t rctl = e1000_get(e, REG_RCTL);
-	struct iov_cursor cur = iov_cursor(rx->buf, rx->nr_bufs);
-	uint8_t head[FRAME_HEAD_BYTES] = { 0 }, status = RXD_STAT_IXSM;
-	uint16_t special = 0;
-	size_t total = len;
+	struct e1000_rx_frame f = { .len = len };
 
-	if (!rx->live || !rx->bytes || len < FRAME_MIN_BYTES)
-		goto out;
-	assert(len <= rx->given); /* a carrier commits no more than it reserved */
-	if (len > frame_limit(rctl)) {
-		e1000_count(e, STAT_ROC, 1);
-		atomic_fetch_add_explicit(&p->stats.rx_dropped, 1, memory_order_relaxed);
-		goto out;
+	if (rx->live && rx->bytes) {
+		assert(len <= rx->given); /* a carrier commits no more than it reserved */
+		if (e1000_rx_accept(e, rctl, &f)) {
+			if (e1000_rx_cuts_tag(e, &f))
+				cut_tag(rx, &f);
+			e1000_rx_deliver(e, rctl, &f, hdr);
+		}
 	}
-	iov_read(&cur, head, len < sizeof(head) ? len : sizeof(head));
-	if (!wanted(e, rctl, head, len, &status))
-		goto out;
-	if ((e1000_get(e, REG_CTRL) & CTRL_VME) && is_tagged(e, head, len)) {
-		special = (uint16_t)(head[TAG_AT] << 8 | head[TAG_AT + 1]);
-		status |= RXD_STAT_VP;
-		cut_tag(rx, len);
-		total -= E1000_TAG_BYTES;
-	}
-	if (total < E1000_FRAME_MIN) {
-		fill(rx, total, E1000_FRAME_MIN - total);
-		total = E1000_FRAME_MIN;
-	}
-	if (!(rctl & RCTL_SECRC)) {
-		fill(rx, total, E1000_FCS_BYTES);
-		total += E1000_FCS_BYTES;
-	}
-	/* Nobody has looked at the IP header's checksum, so nothing is said of it. */
-	if ((hdr->flags & VIRTIO_NET_HDR_F_DATA_VALID) && (e1000_get(e, REG_RXCSUM) & RXCSUM_TUOFL))
-		status = (uint8_t)((status & ~RXD_STAT_IXSM) | RXD_STAT_TCPCS);
-	write_back(e, total, status, special);
-	rx->causes |= ICR_RXT0;
-	note_low(e, rctl);
-	e1000_count_frame(e, false, head, len);
-	atomic_fetch_add_explicit(&p->stats.rx_frames, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&p->stats.rx_bytes, len, memory_order_relaxed);
-out:
 	e1000_rx_abort(p);
 }
 

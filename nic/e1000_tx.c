@@ -3,9 +3,21 @@
  *
  * Theory of operation. Descriptors [head, tail) are ours. They are fetched one by one, at `next`,
  * and their buffers collected until one ends the frame. The frame is then built once and offered to
- * the carrier until it takes it; only then are its descriptors written back and `head` moves, for
- * the carrier reads the guest's buffers. A descriptor that carries no data is done as soon as no
- * earlier one is open. The tail may stand in the middle of a frame: what was collected stays.
+ * the carrier until it takes it; only then are its descriptors done, for the carrier reads the
+ * guest's buffers. A descriptor that carries no data is done as soon as no earlier one is open. The
+ * tail may stand in the middle of a frame: what was collected stays.
+ *
+ *    head ──────────────▶ first ─────────────▶ next ─────────▶ tail
+ *      kept, and done ones  the frame in         not fetched
+ *      that wait for these  progress             yet
+ *
+ * Kept frames. A carrier may go on reading the buffers of a frame that it took (CARRIER_KEPT) until
+ * it says tx_done(). The 82540EM completes in order, so `head` stops at the first descriptor of the
+ * oldest kept frame, and what was done behind it waits: `state` remembers what is to be written
+ * back. Nothing is fetched beyond the tail seen from `head`, so no entry of it is used twice. A
+ * frame that is kept when the transmitter is disabled is in flight, and done as any other; a reset,
+ * or a write to a register of the ring, forgets it. The carrier is not told of the latter, and will
+ * say tx_done() for these too: as many are ignored.
  *
  * Offloads. Where one can be said in a virtio-net header (a checksum to the end of the frame, TCP
  * segmentation) it is passed on, and done only if the receiver can't. The rest is done here, in a
@@ -230,6 +242,9 @@ static bool tx_build(struct e1000 *e)
 	if (b.head_len > f->head_len)
 		f->iov[n++] = (struct iovec){ b.head + f->head_len, b.head_len - f->head_len };
 	f->iovcnt = n + iov_slice(b.rest, b.len - b.head_len, f->iov + n, FRAME_MAX_IOV - n);
+	/* One descriptor, and nothing of it rewritten in the private copy. */
+	f->slot = plain && tx->nr_descs == 1 ? tx->seg[0].iov_base : NULL;
+	f->slot_hdr = NULL;
 	return true;
 }
 
@@ -243,20 +258,46 @@ static void write_back(struct e1000_tx *tx, uint8_t *ring, uint32_t index)
 	tx->reported = true;
 }
 
-/* Everything fetched so far is done. */
-static void complete(struct e1000_tx *tx, uint8_t *ring, uint32_t nr)
+/* Passes what is done, up to the oldest kept frame or the one in progress. */
+static void settle(struct e1000_tx *tx, uint8_t *ring, uint32_t nr)
 {
-	uint32_t at = atomic_load_explicit(&tx->head, memory_order_relaxed);
+	uint32_t from = atomic_load_explicit(&tx->head, memory_order_relaxed), at = from;
 
 	atomic_fetch_add_explicit(&tx->done, 1, memory_order_release);
-	for (unsigned i = 0; i < tx->nr_descs; i++) {
-		if (tx->report[i])
+	while (at != tx->first) {
+		uint8_t state = tx->state[at];
+
+		if ((state & TX_KEPT) && !tx->released)
+			break;
+		if ((state & TX_KEPT) && (state & TX_LAST))
+			tx->released--;
+		if (state & TX_REPORT)
 			write_back(tx, ring, at);
 		at = at + 1 < nr ? at + 1 : 0;
 	}
-	tx->nr_descs = 0;
-	atomic_store_explicit(&tx->head, tx->next, memory_order_release);
+	if (at == from)
+		return;
+	atomic_store_explicit(&tx->head, at, memory_order_release);
 	tx->moved = true;
+}
+
+/* Everything fetched so far is done, but for kept frames and what follows them. */
+static void complete(struct e1000_tx *tx, uint8_t *ring, uint32_t nr)
+{
+	tx->first = tx->next;
+	tx->nr_descs = 0;
+	settle(tx, ring, nr);
+}
+
+/* The frame in progress is sent, and done at some other time. */
+static void keep(struct e1000_tx *tx, uint32_t nr)
+{
+	uint32_t last = tx->next ? tx->next - 1 : nr - 1;
+
+	for (uint32_t at = tx->first; at != tx->next; at = at + 1 < nr ? at + 1 : 0)
+		tx->state[at] |= TX_KEPT;
+	tx->state[last] |= TX_LAST;
+	tx->kept++;
 }
 
 static void frame_begin(struct e1000_tx *tx)
@@ -281,6 +322,10 @@ void e1000_tx_reset(struct e1000 *e)
 	frame_begin(tx);
 	tx->nr_descs = 0;
 	tx->next = atomic_load_explicit(&tx->head, memory_order_relaxed);
+	tx->first = tx->next;
+	tx->forgotten += tx->kept;
+	tx->kept = 0;
+	tx->released = 0;
 	tx->broken = false;
 	tx->blocked = false;
 }
@@ -343,7 +388,8 @@ static bool take(struct e1000 *e, const struct tx_desc *d)
 	uint32_t len = d->lower & (ext ? 0xfffff : 0xffff);
 	void *p;
 
-	tx->report[tx->nr_descs++] = d->lower & TXD_CMD_RS;
+	tx->state[tx->next] = d->lower & TXD_CMD_RS ? TX_REPORT : 0;
+	tx->nr_descs++;
 	if (ext && type != TXD_DTYP_DATA) {
 		if (type == TXD_DTYP_CTX)
 			take_context(e, d);
@@ -379,6 +425,7 @@ static void fetch(const uint8_t *ring, uint32_t index, struct tx_desc *d)
 
 /* -- Serving the ring -- */
 
+/* As carrier->send(). */
 static int tx_send(struct e1000 *e)
 {
 	struct carrier *c = e->port.carrier;
@@ -392,10 +439,10 @@ static int tx_send(struct e1000 *e)
 	rc = c->ops->send(c, f);
 	if (rc == -EAGAIN)
 		return rc;
-	atomic_fetch_add_explicit(&e->port.stats.tx_frames, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&e->port.stats.tx_bytes, f->len, memory_order_relaxed);
+	stat_add(&e->port.stats.tx_frames, 1);
+	stat_add(&e->port.stats.tx_bytes, f->len);
 	e1000_count_frame(e, true, f->head, f->len);
-	return 0;
+	return rc;
 }
 
 static void count_invalid(struct e1000 *e)
@@ -410,6 +457,7 @@ static void count_invalid(struct e1000 *e)
 static int advance(struct e1000 *e, uint8_t *ring, uint32_t nr)
 {
 	struct e1000_tx *tx = &e->tx;
+	int rc = 0;
 
 	/* Null descriptors may make up a frame of nothing. */
 	if (tx->ready && !tx->built && (tx->bytes || tx->skipping)) {
@@ -417,8 +465,12 @@ static int advance(struct e1000 *e, uint8_t *ring, uint32_t nr)
 		if (!tx->built)
 			count_invalid(e);
 	}
-	if (tx->built && tx_send(e) == -EAGAIN)
-		return -EAGAIN;
+	if (tx->built)
+		rc = tx_send(e);
+	if (rc == -EAGAIN)
+		return rc;
+	if (rc == CARRIER_KEPT)
+		keep(tx, nr);
 	if (tx->ready) {
 		complete(tx, ring, nr);
 		frame_begin(tx);
@@ -437,7 +489,7 @@ static const char *serve_ring(struct e1000 *e)
 	struct e1000_tx *tx = &e->tx;
 	unsigned frames = 0;
 	struct tx_desc d;
-	uint32_t nr, tail;
+	uint32_t nr, tail, head;
 	uint8_t *ring;
 
 	for (unsigned n = 0;; n++) {
@@ -449,6 +501,9 @@ static const char *serve_ring(struct e1000 *e)
 			return "the ring is not in guest memory";
 		if (tx->next >= nr || tail >= nr)
 			return "head or tail is beyond the ring";
+		head = atomic_load_explicit(&tx->head, memory_order_relaxed);
+		if (e1000_distance(head, tx->next, nr) > e1000_distance(head, tail, nr))
+			return "the tail was moved back over what is being sent";
 		if (frames == TX_BATCH_FRAMES || n == TX_BATCH_DESCS) {
 			loop_post(e->loop, &e->tx_work);
 			return NULL;
@@ -467,18 +522,40 @@ static const char *serve_ring(struct e1000 *e)
 	}
 }
 
-void e1000_tx_serve(struct e1000 *e)
+/* After the carrier was called: what it has said to be done is passed, the driver told. */
+static void publish(struct e1000 *e)
+{
+	struct e1000_tx *tx = &e->tx;
+	uint32_t nr, causes = 0;
+	uint8_t *ring;
+
+	if (tx->released) {
+		ring = e1000_ring(e, REG_TDBAL, &nr);
+		/* They were fetched from there: whatever changes it has forgotten them. */
+		if (ring)
+			settle(tx, ring, nr);
+	}
+	if (tx->reported)
+		causes |= ICR_TXDW;
+	if (tx->moved && atomic_load(&tx->head) == atomic_load(&tx->tail))
+		causes |= ICR_TXQE;
+	tx->moved = false;
+	tx->reported = false;
+	if (causes)
+		e1000_raise(e, causes);
+}
+
+void e1000_tx_serve(struct e1000 *e, bool resumed)
 {
 	struct e1000_tx *tx = &e->tx;
 	struct carrier *c = e->port.carrier;
-	uint32_t causes = 0;
-	const char *why;
+	bool able = (e1000_get(e, REG_TCTL) & TCTL_EN) && !tx->broken && !tx->blocked;
+	const char *why = NULL;
 
-	if (!(e1000_get(e, REG_TCTL) & TCTL_EN) || !e->started || tx->broken || tx->blocked)
+	if (!e->started || (!able && !resumed))
 		return;
-	tx->moved = false;
-	tx->reported = false;
-	why = serve_ring(e);
+	if (able)
+		why = serve_ring(e);
 	if (c)
 		c->ops->send_end(c);
 	if (why) {
@@ -486,10 +563,29 @@ void e1000_tx_serve(struct e1000 *e)
 		count_invalid(e);
 		e1000_complain(e, "transmit", why);
 	}
-	if (tx->reported)
-		causes |= ICR_TXDW;
-	if (tx->moved && atomic_load(&tx->head) == atomic_load(&tx->tail))
-		causes |= ICR_TXQE;
-	if (causes)
-		e1000_raise(e, causes);
+	publish(e);
+}
+
+void e1000_tx_done(struct port *p, unsigned n)
+{
+	struct e1000_tx *tx = &container_of(p, struct e1000, port)->tx;
+	unsigned ignored = n < tx->forgotten ? n : tx->forgotten;
+
+	tx->forgotten -= ignored;
+	n -= ignored;
+	if (n > tx->kept)
+		n = tx->kept;
+	tx->kept -= n;
+	tx->released += n;
+}
+
+void e1000_tx_stopped(struct e1000 *e)
+{
+	struct e1000_tx *tx = &e->tx;
+
+	tx->released += tx->kept;
+	tx->kept = 0;
+	tx->forgotten = 0;
+	tx->blocked = false;
+	publish(e);
 }

@@ -2,8 +2,8 @@
  * virtio-net: a network device with one receive and one transmit queue (VIRTIO 1.2, 5.1).
  *
  * This file: the device, its configuration space, and the transmit side. net_rx.c is the receive
- * side, net_hdr.c checks headers. Frames are carried by a carrier (base/carrier.h) that can be
- * exchanged behind the device.
+ * side, net_slots.c the same as a ring of slots, net_hdr.c checks headers. Frames are carried by a
+ * carrier (base/carrier.h) that can be exchanged behind the device.
  *
  * Owned by the device's loop: everything but the receive side. No lock is held while the carrier is
  * called.
@@ -11,6 +11,7 @@
  * Offered are only features that every carrier can do, or complete in software: they cannot be
  * renegotiated when the binding of a live device changes.
  */
+#include <assert.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
@@ -58,11 +59,17 @@ static bool tx_build(struct virtio_net *net)
 	iov_read(&cur, &f->hdr, sizeof(f->hdr));
 	iov_read(&cur, f->head, f->head_len);
 	f->iovcnt = iov_slice(cur, f->len - f->head_len, f->iov, FRAME_MAX_IOV);
+	f->slot = NULL;
+	f->slot_hdr = NULL;
+	if (chain->nr_out == 2 && chain->iov[0].iov_len == VNET_HDR_BYTES) {
+		f->slot = chain->iov[1].iov_base;
+		f->slot_hdr = chain->iov[0].iov_base;
+	}
 
 	return net_hdr_check(&f->hdr, f->len, net->dev.acked) == 0;
 }
 
-/* Carries the frame that was built. -EAGAIN: the carrier is full. */
+/* Carries the frame that was built. -EAGAIN: the carrier is full; CARRIER_KEPT: not yet done. */
 static int tx_send(struct virtio_net *net)
 {
 	struct carrier *c = net->port.carrier;
@@ -81,13 +88,42 @@ static int tx_send(struct virtio_net *net)
 	return rc;
 }
 
+/* Kept frames are in flight, and the queue lets no driver have more in flight than its size. */
+static void tx_keep(struct virtio_net *net, uint16_t head)
+{
+	struct net_kept *k = &net->kept;
+
+	assert(k->nr < NET_QUEUE_SIZE);
+	k->head[(k->first + k->nr++) % NET_QUEUE_SIZE] = head;
+}
+
+static void tx_forget(struct virtio_net *net)
+{
+	net->kept.first = 0;
+	net->kept.nr = 0;
+}
+
+/* Within a call to the carrier, so tx_serve() publishes; within stop() nobody is to know. */
+static void net_tx_done(struct port *p, unsigned n)
+{
+	struct virtio_net *net = container_of(p, struct virtio_net, port);
+	struct net_kept *k = &net->kept;
+
+	assert(n <= k->nr); /* a carrier is done with no more than it has kept */
+	for (; n; n--) {
+		virtq_push(&net->dev.vq[NET_QUEUE_TX], k->head[k->first], 0);
+		k->first = (k->first + 1) % NET_QUEUE_SIZE;
+		k->nr--;
+	}
+}
+
 /* Serves the transmit queue until it is empty, broken, blocked, or had its turn. */
 static void tx_serve(struct virtio_net *net)
 {
 	struct virtq *vq = &net->dev.vq[NET_QUEUE_TX];
 	struct carrier *c = net->port.carrier;
 	unsigned taken = 0;
-	int rc = 0;
+	int rc = 0, sent;
 
 	if (!net->dev.live || net->tx_blocked)
 		return;
@@ -110,12 +146,19 @@ static void tx_serve(struct virtio_net *net)
 		taken++;
 		if (!tx_build(net)) {
 			count(&net->port.stats.tx_invalid, 1);
-		} else if (tx_send(net) == -EAGAIN) {
+			sent = 0;
+		} else {
+			sent = tx_send(net);
+		}
+		if (sent == -EAGAIN) {
 			virtq_unpop(vq, 1);
 			net->tx_blocked = true;
 			break;
 		}
-		virtq_push(vq, net->tx_chain.head, 0);
+		if (sent == CARRIER_KEPT)
+			tx_keep(net, net->tx_chain.head);
+		else /* before those that are kept: a used ring has no order */
+			virtq_push(vq, net->tx_chain.head, 0);
 	}
 	/* First let go of the receivers' locks: a fault below stops this NIC and its carrier. */
 	if (c)
@@ -125,6 +168,7 @@ static void tx_serve(struct virtio_net *net)
 		virtio_guest_fault(&net->dev, vq->why_broken);
 }
 
+/* Serves even an empty queue: send_end() is where a carrier lets go of what it has kept. */
 static void tx_work(struct loop_work *w)
 {
 	struct virtio_net *net = container_of(w, struct virtio_net, tx_work);
@@ -183,6 +227,21 @@ static void fault_work(struct loop_work *w)
 
 /* -- The device -- */
 
+/* What the driver has declared holds while it is live; the launcher's word holds always. */
+static void declare_slots(struct virtio_net *net)
+{
+	net->launcher_stable = atomic_load_explicit(&net->port.slots_stable, memory_order_relaxed);
+	if (virtio_has(&net->dev, XVMM_F_SLOTS_STABLE))
+		atomic_store_explicit(&net->port.slots_stable, true, memory_order_relaxed);
+}
+
+static void undeclare_slots(struct virtio_net *net)
+{
+	if (virtio_has(&net->dev, XVMM_F_SLOTS_STABLE))
+		atomic_store_explicit(&net->port.slots_stable, net->launcher_stable,
+				      memory_order_relaxed);
+}
+
 static int net_start(struct virtio_dev *dev)
 {
 	struct virtio_net *net = net_of(dev);
@@ -191,13 +250,15 @@ static int net_start(struct virtio_dev *dev)
 	int err;
 
 	net->tx_blocked = false;
+	tx_forget(net);
 	net->link_shown = net_link_up(net);
 	atomic_store_explicit(&net->port.rx_features, rx_features, memory_order_relaxed);
+	declare_slots(net);
 	net_rx_start(net);
 	if (c) {
 		c->ops->set_rx_features(c, rx_features);
 		err = c->ops->start(c);
-		if (err) {
+		if (err) { /* net_stop() follows */
 			net_rx_stop(net);
 			return err;
 		}
@@ -215,6 +276,8 @@ static void net_stop(struct virtio_dev *dev)
 		c->ops->stop(c);
 	atomic_store_explicit(&net->port.rx_features, 0, memory_order_relaxed);
 	net->tx_blocked = false;
+	tx_forget(net);
+	undeclare_slots(net);
 }
 
 static void net_kick(struct virtio_dev *dev, unsigned q)
@@ -260,6 +323,14 @@ static const struct port_ops net_port_ops = {
 	.rx_abort = net_rx_abort,
 	.rx_end = net_rx_end,
 	.tx_resume = net_tx_resume,
+	.tx_done = net_tx_done,
+	.rx_slots_look = net_rx_slots_look,
+	.rx_slots_enter = net_rx_slots_enter,
+	.rx_slots_leave = net_rx_slots_leave,
+	.rx_slot_put = net_rx_slot_put,
+	.rx_slots_given = net_rx_slots_given,
+	.rx_slots_watch = net_rx_slots_watch,
+	.touches_rings = net_touches_rings,
 	.link_changed = net_link_changed,
 };
 
@@ -292,6 +363,11 @@ int virtio_net_create(struct virtio_net **out, const char *name, const uint8_t m
 struct virtio_dev *virtio_net_dev(struct virtio_net *net)
 {
 	return &net->dev;
+}
+
+void virtio_net_offer_stable_slots(struct virtio_net *net)
+{
+	net->dev.offered |= VNET_BIT(XVMM_F_SLOTS_STABLE);
 }
 
 struct port *virtio_net_port(struct virtio_net *net)

@@ -14,6 +14,15 @@ enum { NET_QUEUE_RX, NET_QUEUE_TX, NET_NR_QUEUES };
 
 #define NET_QUEUE_SIZE 256
 
+/* The receive queue as a ring of slots (net_slots.c). As struct net_rx, which it is part of. */
+struct net_slots {
+	bool mapped;   /* between rx_slots_enter() and rx_slots_leave() */
+	unsigned nr;   /* of the slots below, in ring order; not 0 while mapped */
+	unsigned next; /* to be put */
+	uint16_t told; /* available index that the carrier knows of */
+	struct virtq_slot slot[NET_QUEUE_SIZE];
+};
+
 /*
  * The receive side. Everything in it, and the receive queue while the device is live, belongs to
  * whoever holds `lock`: the NIC's loop, another guest's loop that delivers a frame, an uplink.
@@ -30,6 +39,13 @@ struct net_rx {
 	unsigned nr_hdr_segs;
 	struct iovec hdr_segs[VNET_HDR_BYTES]; /* where its header goes */
 	struct virtq_chain chain;
+	struct net_slots slots;
+};
+
+/* Frames whose buffers somebody still reads (CARRIER_KEPT), oldest first. */
+struct net_kept {
+	uint16_t head[NET_QUEUE_SIZE];
+	unsigned first, nr;
 };
 
 struct virtio_net {
@@ -43,6 +59,8 @@ struct virtio_net {
 	struct loop_work fault_work; /* rx.fault is set */
 	bool tx_blocked;	     /* send() said -EAGAIN: wait for tx_resume() */
 	bool link_shown;	     /* what the driver was last told */
+	bool launcher_stable;	     /* port.slots_stable as it was before the driver's word */
+	struct net_kept kept;	     /* taken and not pushed; no more than the queue's size */
 	struct virtq_chain tx_chain;
 	struct frame tx_frame;
 };
@@ -66,10 +84,22 @@ void net_rx_stop(struct virtio_net *net);
 /* The driver rang the receive doorbell. */
 void net_rx_quiet(struct virtio_net *net);
 
+/* A rule that the driver broke: the port is dead. -EPROTO. With the receive lock held. */
+int net_rx_fault(struct virtio_net *net, const char *why);
+
 bool net_rx_begin(struct port *p);
 ssize_t net_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned *iovcnt);
 void net_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
 void net_rx_abort(struct port *p);
 void net_rx_end(struct port *p);
+
+/* The same as a ring of slots (net_slots.c). */
+int net_rx_slots_look(struct port *p, struct slot_list *out, const char **why);
+int net_rx_slots_enter(struct port *p, const struct slot_list *slots);
+void net_rx_slots_leave(struct port *p);
+int net_rx_slot_put(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
+unsigned net_rx_slots_given(struct port *p);
+bool net_rx_slots_watch(struct port *p, unsigned n);
+bool net_touches_rings(struct port *p, const void *at, size_t len);
 
 #endif

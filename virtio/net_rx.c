@@ -15,6 +15,8 @@
  * on (`live` is false), and the fault is carried to the NIC's loop, the only thread that may change
  * the device's status.
  *
+ * While the element is mapped, net_slots.c alone uses the queue, and nothing is reserved here.
+ *
  * Doorbell. The driver is asked to ring only once a carrier found too few buffers: that is when
  * somebody waits for it.
  */
@@ -53,6 +55,7 @@ void net_rx_start(struct virtio_net *net)
 	rx->fault = NULL;
 	rx->nr_bufs = 0;
 	rx->nr_staged = 0;
+	rx->slots.mapped = false;
 	rx->live = true;
 	virtq_disable_doorbell(rx_queue(net));
 	pthread_mutex_unlock(&rx->lock);
@@ -63,6 +66,7 @@ void net_rx_stop(struct virtio_net *net)
 	pthread_mutex_lock(&net->rx.lock);
 	net->rx.live = false;
 	net->rx.fault = NULL;
+	net->rx.slots.mapped = false;
 	pthread_mutex_unlock(&net->rx.lock);
 }
 
@@ -88,7 +92,7 @@ bool net_rx_begin(struct port *p)
 	return false;
 }
 
-static int rx_fault(struct virtio_net *net, const char *why)
+int net_rx_fault(struct virtio_net *net, const char *why)
 {
 	net->rx.live = false;
 	net->rx.fault = why;
@@ -144,13 +148,13 @@ static int reserve_chain(struct virtio_net *net, struct rx_iov *r)
 	int rc = rx_pop(net);
 
 	if (rc < 0)
-		return rx_fault(net, rx_queue(net)->why_broken);
+		return net_rx_fault(net, rx_queue(net)->why_broken);
 	if (!rc)
 		return 0;
 	if (chain->nr_out)
-		return rx_fault(net, "receive buffer with device-readable part");
+		return net_rx_fault(net, "receive buffer with device-readable part");
 	if (chain->in_bytes < VNET_HDR_BYTES)
-		return rx_fault(net, "receive buffer shorter than a header");
+		return net_rx_fault(net, "receive buffer shorter than a header");
 
 	cur = iov_cursor(chain->iov, chain->nr_in);
 	if (!rx->nr_bufs) {
@@ -184,12 +188,12 @@ static int reserve_bufs(struct virtio_net *net, struct rx_iov *r, unsigned max, 
 		max = r->room - r->used;
 	n = virtq_pop_bufs(rx_queue(net), b, max, want);
 	if (n < 0)
-		return rx_fault(net, rx_queue(net)->why_broken);
+		return net_rx_fault(net, rx_queue(net)->why_broken);
 	if (n && !rx->nr_bufs)
 		skip = VNET_HDR_BYTES;
 	for (int i = 0; i < n; i++) {
 		if (b[i].bytes < VNET_HDR_BYTES)
-			return rx_fault(net, "receive buffer shorter than a header");
+			return net_rx_fault(net, "receive buffer shorter than a header");
 		rx_iov_add(&run, (uint8_t *)b[i].ptr + skip, b[i].bytes - skip);
 		got += b[i].bytes;
 		skip = 0;
@@ -204,6 +208,15 @@ static int reserve_bufs(struct virtio_net *net, struct rx_iov *r, unsigned max, 
 	return n;
 }
 
+/* The buffers are another sender's slots. */
+static void rx_refuse(struct virtio_net *net)
+{
+	struct carrier *c = net->port.carrier;
+
+	if (c && c->ops->rx_refused)
+		c->ops->rx_refused(c);
+}
+
 ssize_t net_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned *iovcnt)
 {
 	struct virtio_net *net = net_of(p);
@@ -216,6 +229,10 @@ ssize_t net_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned 
 	*iovcnt = 0;
 	if (!rx->live)
 		return -EPROTO;
+	if (rx->slots.mapped) {
+		rx_refuse(net);
+		return 0;
+	}
 	if (!rx->nr_bufs)
 		rx->room = 0;
 	had = rx->nr_bufs ? rx->room : VNET_HDR_BYTES;

@@ -128,6 +128,7 @@ int virtq_enable(struct virtq *vq, const struct gmem *mem, bool event_idx, bool 
 	vq->event_idx = event_idx;
 	vq->indirect = indirect;
 	vq->last_avail = 0;
+	vq->seen_avail = 0;
 	vq->used_idx = 0;
 	vq->published_used = 0;
 	vq->signalled_used = 0;
@@ -145,20 +146,37 @@ bool virtq_more(const struct virtq *vq)
 }
 
 /* A private copy: the fence keeps the compiler from reading guest memory again later on. An
- * indirect table has no alignment of its own, so its descriptors are copied, not loaded. */
-static struct virtq_desc desc_copy(const struct virtq_desc *table, uint32_t index)
+ * indirect table has no alignment of its own, so its descriptors are copied, not loaded. Two words:
+ * two registers, where a copy field by field would go through memory. */
+static inline void desc_read(const void *desc, uint64_t word[2])
 {
-	uint64_t word[2]; /* two registers, where a copy field by field would go through memory */
-
-	memcpy(word, (const char *)table + (size_t)index * sizeof(*table), sizeof(word));
+	memcpy(word, desc, 2 * sizeof(word[0]));
 	atomic_signal_fence(memory_order_seq_cst);
-	word[1] = le64toh(word[1]);
+}
+
+static inline const void *desc_at(const struct virtq_desc *table, uint32_t index)
+{
+	return (const char *)table + (size_t)index * sizeof(*table);
+}
+
+static inline struct virtq_desc desc_decode(const uint64_t word[2])
+{
+	uint64_t rest = le64toh(word[1]);
+
 	return (struct virtq_desc){
 		.addr = le64toh(word[0]),
-		.len = (uint32_t)word[1],
-		.flags = (uint16_t)(word[1] >> 32),
-		.next = (uint16_t)(word[1] >> 48),
+		.len = (uint32_t)rest,
+		.flags = (uint16_t)(rest >> 32),
+		.next = (uint16_t)(rest >> 48),
 	};
+}
+
+static struct virtq_desc desc_copy(const struct virtq_desc *table, uint32_t index)
+{
+	uint64_t word[2];
+
+	desc_read(desc_at(table, index), word);
+	return desc_decode(word);
 }
 
 /* A chain of its own: most are, and all of Linux's receive buffers. */
@@ -185,7 +203,13 @@ static int look(struct virtq *vq)
 	in_flight = vq->last_avail - vq->published_used;
 	if ((uint32_t)pending + in_flight > vq->size)
 		return virtq_break(vq, "available index moved by more than the queue's size");
+	vq->seen_avail = vq->last_avail + pending;
 	return pending;
+}
+
+int virtq_pending(struct virtq *vq)
+{
+	return look(vq);
 }
 
 /* The head at `index` of the available ring, or -EPROTO. look() has found that it is there. */
@@ -358,14 +382,81 @@ int virtq_pop_bufs(struct virtq *vq, struct virtq_buf *buf, unsigned max, size_t
 	return err ? err : (int)n;
 }
 
-void virtq_unpop(struct virtq *vq, unsigned n)
+/* Reads one descriptor of a slot into the record and decodes that copy. */
+static struct virtq_desc slot_desc(struct virtq_slot *s, unsigned i, const void *desc)
 {
-	uint16_t in_flight = vq->last_avail - vq->used_idx;
+	s->desc[i] = desc;
+	desc_read(desc, s->word[i]);
+	return desc_decode(s->word[i]);
+}
 
-	if (!vq->enabled)
-		return;
-	/* Never back over what was pushed, whatever the caller believes. */
-	vq->last_avail -= n < in_flight ? n : in_flight;
+/* Why a chain with these descriptors is no slot, or NULL. */
+static const char *slot_header_bad(const struct virtq_desc *d, uint32_t hdr_bytes)
+{
+	if (!(d->flags & DESC_WRITE))
+		return "device-readable buffer";
+	if (d->len > hdr_bytes || !(d->flags & DESC_NEXT))
+		return "header within the slot";
+	return d->len < hdr_bytes ? "header of several segments" : NULL;
+}
+
+static const char *slot_rest_bad(const struct virtq_desc *d)
+{
+	if (!desc_is_plain(d))
+		return "slot of several segments";
+	if (!(d->flags & DESC_WRITE))
+		return "device-readable buffer";
+	return d->len ? NULL : "slot without room";
+}
+
+int virtq_slot_look(struct virtq *vq, unsigned i, uint32_t hdr_bytes, struct virtq_slot *s,
+		    const char **why)
+{
+	const struct virtq_desc *table = vq->desc;
+	int pending = look(vq), head, r;
+	struct virtq_desc hdr, rest;
+	uint32_t nr = vq->size;
+
+	if (pending < 0 || i >= (unsigned)pending)
+		return pending < 0 ? pending : 0;
+	head = head_at(vq, (uint16_t)(vq->last_avail + i));
+	if (head < 0)
+		return head;
+
+	s->head = (uint16_t)head;
+	s->indirect = NULL;
+	hdr = slot_desc(s, 0, desc_at(table, (uint32_t)head));
+	if (hdr.flags & DESC_INDIRECT) {
+		s->indirect = s->desc[0];
+		memcpy(s->indirect_word, s->word[0], sizeof(s->indirect_word));
+		r = enter_indirect(vq, &hdr, &table, &nr);
+		if (r)
+			return r;
+		hdr = slot_desc(s, 0, table);
+		if (hdr.flags & DESC_INDIRECT)
+			return virtq_break(vq, "indirect descriptor in an indirect table");
+	}
+	*why = slot_header_bad(&hdr, hdr_bytes);
+	if (*why)
+		return -ENOTSUP;
+	if (hdr.next >= nr)
+		return virtq_break(vq, "next descriptor out of range");
+	rest = slot_desc(s, 1, desc_at(table, hdr.next));
+	*why = slot_rest_bad(&rest);
+	if (*why)
+		return -ENOTSUP;
+	s->hdr = desc_buffer(vq, &hdr);
+	s->at = s->hdr ? desc_buffer(vq, &rest) : NULL;
+	s->bytes = rest.len;
+	return s->at ? 1 : -EPROTO;
+}
+
+static inline bool desc_is(const void *desc, const uint64_t was[2])
+{
+	uint64_t word[2];
+
+	desc_read(desc, word);
+	return !((word[0] ^ was[0]) | (word[1] ^ was[1]));
 }
 
 static void used_set(struct virtq *vq, uint16_t index, uint16_t head, uint32_t written)
@@ -374,6 +465,59 @@ static void used_set(struct virtq *vq, uint16_t index, uint16_t head, uint32_t w
 
 	e->id = htole32(head);
 	e->len = htole32(written);
+}
+
+/*
+ * The driver may change a descriptor right after it was compared. That harms nobody: the addresses
+ * that are used are those of the record, which were checked when it was made and which the driver
+ * has just confirmed. What it takes back too late, it gets filled as if it had been given.
+ */
+int virtq_slot_use(struct virtq *vq, const struct virtq_slot *s, uint32_t written)
+{
+	uint16_t at = vq->last_avail & (vq->size - 1);
+	int r;
+
+	/* The index lies in a cache line that the driver writes: it is read only when what it said
+	 * the last time is used up. */
+	if (vq->seen_avail == vq->last_avail || vq->broken) {
+		r = look(vq);
+		if (r <= 0)
+			return r;
+	}
+	if (load16(&vq->avail->ring[at], memory_order_relaxed) != s->head ||
+	    !desc_is(s->desc[0], s->word[0]) || !desc_is(s->desc[1], s->word[1]))
+		return -ESTALE;
+	if (s->indirect && !desc_is(s->indirect, s->indirect_word))
+		return -ESTALE;
+	vq->last_avail++;
+	used_set(vq, vq->used_idx++, s->head, written);
+	return 1;
+}
+
+static bool overlaps(const void *a, size_t a_len, const void *b, size_t b_len)
+{
+	uintptr_t x = (uintptr_t)a, y = (uintptr_t)b;
+
+	return a_len && b_len && (x < y ? y - x < a_len : x - y < b_len);
+}
+
+bool virtq_touches(const struct virtq *vq, const void *at, size_t len)
+{
+	if (!vq->enabled)
+		return false;
+	return overlaps(at, len, vq->desc, vq->size * sizeof(struct virtq_desc)) ||
+	       overlaps(at, len, vq->avail, 6 + 2 * (size_t)vq->size) ||
+	       overlaps(at, len, vq->used, 6 + 8 * (size_t)vq->size);
+}
+
+void virtq_unpop(struct virtq *vq, unsigned n)
+{
+	uint16_t in_flight = vq->last_avail - vq->used_idx;
+
+	if (!vq->enabled)
+		return;
+	/* Never back over what was pushed, whatever the caller believes. */
+	vq->last_avail -= n < in_flight ? n : in_flight;
 }
 
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
@@ -433,17 +577,27 @@ void virtq_disable_doorbell(struct virtq *vq)
 		store16(&vq->used->flags, USED_NO_NOTIFY, memory_order_relaxed);
 }
 
-bool virtq_enable_doorbell(struct virtq *vq)
+bool virtq_enable_doorbell_at(struct virtq *vq, unsigned n)
 {
+	uint16_t idx;
+
 	if (!vq->enabled || vq->broken)
 		return false;
+	/* The driver rings when its index passes avail_event: when it becomes one more than that.
+	 */
 	if (vq->event_idx)
-		store16(avail_event(vq), vq->last_avail, memory_order_relaxed);
+		store16(avail_event(vq), (uint16_t)(vq->last_avail + n - 1), memory_order_relaxed);
 	else
 		store16(&vq->used->flags, 0, memory_order_relaxed);
 	/* The wish must be visible before we look for the last time; see the top. */
 	atomic_thread_fence(memory_order_seq_cst);
-	return virtq_more(vq);
+	idx = load16(&vq->avail->idx, memory_order_acquire);
+	return (uint16_t)(idx - vq->last_avail) >= n;
+}
+
+bool virtq_enable_doorbell(struct virtq *vq)
+{
+	return virtq_enable_doorbell_at(vq, 1);
 }
 
 /* Copies between buf and iov[0 .. n), starting `offset` bytes into the latter. */

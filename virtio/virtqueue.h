@@ -42,6 +42,24 @@ struct virtq_buf {
 	uint16_t head; /* id for the used ring */
 };
 
+/*
+ * A buffer that the driver gives over and over: a chain of exactly two device-writable descriptors,
+ * a header's and then the rest's, direct or in an indirect table. This is how it looked once;
+ * virtq_slot_use() takes it as long as the driver gives it in the same form.
+ */
+struct virtq_slot {
+	void *hdr;	/* host addresses, checked */
+	void *at;	/* behind it */
+	uint32_t bytes; /* at `at` */
+
+	/* private: descriptors as read, and where */
+	uint16_t head;
+	uint64_t word[2][2];
+	const void *desc[2];
+	const void *indirect; /* the one that refers to their table; NULL: a direct chain */
+	uint64_t indirect_word[2];
+};
+
 struct virtq {
 	/* As the driver set them up through the transport; free to change until virtq_enable(). */
 	uint16_t size;
@@ -57,6 +75,7 @@ struct virtq {
 	bool enabled, broken;
 	bool event_idx, indirect; /* negotiated */
 	uint16_t last_avail;	  /* next available entry to take */
+	uint16_t seen_avail;	  /* avail->idx as last read and found good */
 	uint16_t used_idx;	  /* next used entry to write */
 	uint16_t published_used;  /* used->idx as the driver sees it */
 	uint16_t signalled_used;  /* used index at the last interrupt; for EVENT_IDX */
@@ -81,10 +100,29 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
  * the queue is broken, and what this call took before it found out is not told.
  */
 int virtq_pop_bufs(struct virtq *vq, struct virtq_buf *buf, unsigned max, size_t want);
-/* Gives back the last n chains taken and not yet pushed, newest first: they are available again. */
+/* Gives back the last n chains taken, none of which was pushed: they are available again. Older
+ * ones may be pushed later, in any order: only how many are in flight counts. */
 void virtq_unpop(struct virtq *vq, unsigned n);
 /* True if virtq_pop() would find something to look at. */
 bool virtq_more(const struct virtq *vq);
+/* How many chains are available now, or -EPROTO. */
+int virtq_pending(struct virtq *vq);
+
+/*
+ * Slots. virtq_slot_look() fills in s from the i-th chain to come (0: the next one), taking none.
+ * 1: s is good; 0: there is no such chain yet; -ENOTSUP: it is none with a header of hdr_bytes in a
+ * descriptor of its own (*why: a constant string); -EPROTO.
+ *
+ * virtq_slot_use() takes the next chain and stages its used entry, as virtq_pop() and virtq_push()
+ * would, if its head and its descriptors are to the bit what s says. No table is walked and no
+ * address looked up: the caller fills s->hdr and s->at before it publishes. 1; 0: none is
+ * available; -ESTALE: it is another, and stays; -EPROTO.
+ */
+int virtq_slot_look(struct virtq *vq, unsigned i, uint32_t hdr_bytes, struct virtq_slot *s,
+		    const char **why);
+int virtq_slot_use(struct virtq *vq, const struct virtq_slot *s, uint32_t written);
+/* Does [at, at + len) have a byte in common with the three areas? False for a disabled queue. */
+bool virtq_touches(const struct virtq *vq, const void *at, size_t len);
 
 /* Stages a used entry: `head` was written with `written` bytes. The driver does not see it yet. */
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written);
@@ -98,6 +136,9 @@ bool virtq_publish(struct virtq *vq);
  * became available meanwhile: set the flag, full fence, check again, then sleep. */
 void virtq_disable_doorbell(struct virtq *vq);
 bool virtq_enable_doorbell(struct virtq *vq);
+/* The same for who needs more than one chain: the doorbell is to ring when n are available that
+ * were not taken yet, or earlier. True: so many are. */
+bool virtq_enable_doorbell_at(struct virtq *vq, unsigned n);
 
 /* Copies between a chain's segments and memory of ours, from `offset` bytes into the readable (or
  * writable) part; returns the number of bytes copied, less than len where the chain ends. */

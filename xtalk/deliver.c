@@ -19,7 +19,7 @@ void delivery_end(struct delivery *d)
 	d->open = NULL;
 }
 
-static bool delivery_open(struct delivery *d, struct port *to)
+bool delivery_open(struct delivery *d, struct port *to)
 {
 	if (d->open == to && d->frames < DELIVERY_BATCH_FRAMES)
 		return true;

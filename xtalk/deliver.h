@@ -23,6 +23,10 @@ struct delivery {
  * arrived: to try again would double that; -EINVAL: cannot be made fit for it. */
 int delivery_put(struct delivery *d, struct port *to, const struct frame *f);
 
+/* Opens the receive side of `to`, if it is not the open one (and lets go of that one). False: it is
+ * not live. */
+bool delivery_open(struct delivery *d, struct port *to);
+
 /* Interrupts the last receiver and lets go of it. */
 void delivery_end(struct delivery *d);
 

@@ -77,7 +77,10 @@ static void on_tick(struct loop_timer *t)
 	for (unsigned n = 0; n < sw->nr_slots; n++) {
 		struct member *m = sw->members[n];
 		uint64_t until = m ? atomic_load(&m->waits_until) : 0;
+		uint64_t mapped = m ? atomic_load(&m->map_until) : 0;
 
+		if (mapped && (!until || mapped < until))
+			until = mapped;
 		if (!until)
 			continue;
 		if (until <= now) {
@@ -102,8 +105,10 @@ static int sw_send(struct carrier *c, const struct frame *f)
 		pthread_rwlock_rdlock(&m->sw->lock);
 		m->in_batch = true;
 		m->batch_ns = switch_now_ns();
-		if (atomic_load(&m->binding) == BINDING_DIRECT)
+		if (atomic_load(&m->binding) != BINDING_UPLINK)
 			drain_refresh(m, m->batch_ns);
+		if (m->map)
+			map_lane_service(m, false);
 	}
 	if (m->started)
 		return steer_from_member(m, f);
@@ -115,15 +120,21 @@ static void sw_send_end(struct carrier *c)
 {
 	struct member *m = member_of(c);
 
+	if (atomic_load_explicit(&m->rx_freed, memory_order_relaxed) &&
+	    atomic_exchange(&m->rx_freed, false) && m->uplink)
+		m->uplink->ops->rx_ready(m->uplink);
 	if (!m->in_batch) {
-		if (atomic_load(&m->command) == COMMAND_NONE)
+		if (atomic_load(&m->command) == COMMAND_NONE && !m->map)
 			return;
-		/* An order, and no frame that it could be carried out with. */
+		/* An order, and no frame that it could be carried out with; or kept ones. */
 		pthread_rwlock_rdlock(&m->sw->lock);
 		m->in_batch = true;
+		m->batch_ns = switch_now_ns();
 		if (m->started)
 			steer_command(m);
 	}
+	if (m->map && m->started)
+		map_lane_service(m, true);
 	delivery_end(&m->delivery);
 	if (m->uplink)
 		m->uplink->ops->send_end(m->uplink);
@@ -141,7 +152,8 @@ static void sw_rx_ready(struct carrier *c)
 		for (unsigned n = 0; n < sw->nr_slots; n++) {
 			struct member *from = sw->members[n];
 
-			if (from && atomic_load(&from->waits_for) == (int)m->slot)
+			if (from && (atomic_load(&from->waits_for) == (int)m->slot ||
+				     atomic_load(&from->map_waits_for) == (int)m->slot))
 				from->port->ops->tx_resume(from->port);
 		}
 		pthread_rwlock_unlock(&sw->lock);
@@ -159,7 +171,9 @@ static void bind_first(struct member *m)
 		return;
 	if (m->ordered != COMMAND_AUTO) {
 		/* An order outlives the guest's driver. */
-		steer_bind(m, (enum binding)m->ordered, WHY_COMMAND);
+		steer_bind(m,
+			   m->ordered == BINDING_MAPPED ? BINDING_DIRECT : (enum binding)m->ordered,
+			   WHY_COMMAND);
 		return;
 	}
 	if (m->has_peer || sw->p.rules.mode == XTALK_STATIC) {
@@ -190,11 +204,16 @@ static void close_lanes_to(struct netswitch *sw, const struct member *to)
 static void set_started(struct member *m, bool started)
 {
 	struct netswitch *sw = m->sw;
+	bool settle = false;
 
 	/* Waits for every batch that is on its way to this member. */
 	pthread_rwlock_wrlock(&sw->lock);
 	if (m->started != started) {
 		m->started = started;
+		if (started)
+			map_lane_start(m);
+		else
+			settle = map_lane_stop(m);
 		/* Its lanes, and those of others to it, begin anew: what its physical device still
 		 * holds must come first. */
 		close_lanes_to(sw, m);
@@ -207,12 +226,16 @@ static void set_started(struct member *m, bool started)
 		atomic_store(&m->waits_for, -1);
 		atomic_store(&m->waits_until, 0);
 		atomic_store(&m->stuck, false);
+		atomic_store(&m->map_waits_for, -1);
+		atomic_store(&m->map_until, 0);
 		if (started)
 			bind_first(m);
 		else if (m->uplink)
 			steer_bind(m, BINDING_UPLINK, WHY_RESET);
 	}
 	pthread_rwlock_unlock(&sw->lock);
+	if (settle)
+		map_lane_settle(sw);
 }
 
 static int sw_start(struct carrier *c)
@@ -251,6 +274,14 @@ static bool sw_link_up(struct carrier *c)
 	return !m->uplink || m->uplink->ops->link_up(m->uplink);
 }
 
+static void sw_rx_refused(struct carrier *c)
+{
+	struct member *m = member_of(c);
+
+	atomic_store(&m->evict, true);
+	loop_post(remapper_loop(m->sw->p.remapper), &m->sw->map_work);
+}
+
 static const struct carrier_ops sw_ops = {
 	.send = sw_send,
 	.send_end = sw_send_end,
@@ -259,6 +290,7 @@ static const struct carrier_ops sw_ops = {
 	.stop = sw_stop,
 	.set_rx_features = sw_set_rx_features,
 	.link_up = sw_link_up,
+	.rx_refused = sw_rx_refused,
 };
 
 /* -- Life of the switch -- */
@@ -315,6 +347,7 @@ int netswitch_create(struct netswitch **out, const struct netswitch_params *para
 	if (!sw)
 		return -ENOMEM;
 	sw->p = *params;
+	sw->map_work.fn = map_lane_work;
 	clock_gettime(CLOCK_REALTIME, &ts);
 	atomic_store(&sw->cookie_seed, (uint32_t)ts.tv_nsec);
 	pthread_mutex_init(&sw->drain_lock, NULL);
@@ -436,6 +469,7 @@ int netswitch_attach(struct netswitch *sw, const struct netswitch_port *np, stru
 	m->opening = -1;
 	m->ordered = COMMAND_AUTO;
 	atomic_store(&m->waits_for, -1);
+	atomic_store(&m->map_waits_for, -1);
 	atomic_store(&m->command, COMMAND_NONE);
 	atomic_store(&m->pinned, !m->uplink);
 	detector_init(&m->detector, &sw->p.rules);
@@ -482,6 +516,8 @@ void netswitch_detach(struct netswitch *sw, struct port *port)
 			m->uplink->filter = NULL;
 	}
 	pthread_rwlock_unlock(&sw->lock);
+	if (m)
+		map_lane_free(m);
 	free(m);
 }
 
@@ -505,6 +541,14 @@ int netswitch_port_state(struct netswitch *sw, const struct port *port,
 	out->pinned = atomic_load(&m->pinned);
 	out->swaps = atomic_load(&m->swaps);
 	out->drain_timeouts = atomic_load(&m->drain_timeouts);
+	if (m->map) {
+		if (map_lane_is(m->map, MAP_ON))
+			snprintf(out->mapped_to, sizeof(out->mapped_to), "%s",
+				 sw->members[m->map->to]->port->name);
+		snprintf(out->not_mapped, sizeof(out->not_mapped), "%s", m->map->not_mapped);
+		out->maps = m->map->maps;
+		out->rescues = m->map->rescues;
+	}
 	for (unsigned n = 0; n < sw->nr_slots; n++) {
 		const struct member *to = sw->members[n];
 
@@ -525,12 +569,14 @@ int netswitch_command(struct netswitch *sw, const struct port *port, bool pin, e
 	struct member *m;
 	int rc = 0;
 
-	if (!sw->p.own_uplinks || sw->p.rules.mode == XTALK_OFF ||
-	    (pin && b != BINDING_UPLINK && b != BINDING_DIRECT))
+	if (sw->p.rules.mode == XTALK_OFF || (!sw->p.own_uplinks && !sw->p.rules.map) ||
+	    (pin && b == BINDING_UPLINK && !sw->p.own_uplinks))
 		return -ENOTSUP;
 	pthread_rwlock_rdlock(&sw->lock);
 	m = find_port(sw, port);
-	if (m) {
+	if (m && pin && b == BINDING_MAPPED && (!sw->p.rules.map || !m->port->memory)) {
+		rc = -ENOTSUP;
+	} else if (m) {
 		atomic_store(&m->command, pin ? (int)b : COMMAND_AUTO);
 		port->ops->tx_resume(m->port);
 	} else {

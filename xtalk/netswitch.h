@@ -83,6 +83,10 @@ struct netswitch_port_state {
 	char open_lanes[8][72]; /* names of ports that it has open lanes to; "" at the end */
 	unsigned nr_open_lanes; /* may be more than are named */
 	uint64_t swaps, drain_timeouts;
+	char mapped_to[72];  /* the port whose receive element is mapped to it; "" */
+	char not_mapped[96]; /* why it is not mapped although it might be: "rings 256/128"; "" */
+	uint64_t maps;	     /* times that it was mapped */
+	uint64_t rescues;    /* of these, ended because the receiver sat on its slots */
 };
 int netswitch_port_state(struct netswitch *sw, const struct port *port,
 			 struct netswitch_port_state *out); /* -ENOENT */

@@ -19,7 +19,9 @@ struct shared_uplink {
 	int fd;
 	struct loop loop;
 	struct loop_fd h;
+	struct loop_work resume_work;
 	struct delivery delivery;
+	bool held; /* `frame` waits for a receiver; nothing is read meanwhile */
 	struct frame frame;
 	uint8_t buf[BUF_BYTES];
 };
@@ -70,19 +72,50 @@ static void lost(struct shared_uplink *u, int err)
 		  strerror(err));
 }
 
+static void hold(struct shared_uplink *u, bool held)
+{
+	u->held = held;
+	loop_mod(&u->loop, &u->h, held ? 0 : EPOLLIN);
+}
+
+static void on_resume(struct loop_work *w)
+{
+	struct shared_uplink *u = container_of(w, struct shared_uplink, resume_work);
+	int rc;
+
+	if (!u->held)
+		return;
+	pthread_rwlock_rdlock(&u->sw->lock);
+	rc = steer_from_shared(u->sw, &u->delivery, &u->frame);
+	delivery_end(&u->delivery);
+	pthread_rwlock_unlock(&u->sw->lock);
+	if (rc != -EAGAIN)
+		hold(u, false);
+}
+
+void shared_uplink_resume(struct shared_uplink *u)
+{
+	loop_post(&u->loop, &u->resume_work);
+}
+
 static void on_event(struct loop_fd *h, uint32_t events)
 {
 	struct shared_uplink *u = container_of(h, struct shared_uplink, h);
 	struct netswitch *sw = u->sw;
 	int rc = 0;
 
+	if (u->held)
+		return;
 	pthread_rwlock_rdlock(&sw->lock);
 	for (unsigned n = 0; n < BATCH_FRAMES; n++) {
 		rc = read_one(u);
 		if (rc <= 0)
 			break;
 		switch_count(&sw->stats.uplink_rx, 1);
-		steer_from_shared(sw, &u->delivery, &u->frame);
+		if (steer_from_shared(sw, &u->delivery, &u->frame) == -EAGAIN) {
+			hold(u, true);
+			break;
+		}
 	}
 	delivery_end(&u->delivery);
 	pthread_rwlock_unlock(&sw->lock);
@@ -104,6 +137,7 @@ int shared_uplink_create(struct shared_uplink **out, struct netswitch *sw, int f
 		goto out_free;
 	u->h.fd = fd;
 	u->h.fn = on_event;
+	u->resume_work.fn = on_resume;
 	err = loop_add(&u->loop, &u->h, EPOLLIN);
 	if (!err)
 		err = loop_start(&u->loop);

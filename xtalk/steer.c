@@ -20,6 +20,9 @@
 
 #include "xtalk/switch_internal.h"
 
+/* A sender that waits for a mapped receiver looks again after that, should nobody wake it. */
+#define EVICT_STEP_NS UINT64_C(10000000)
+
 /* from: its loop is this thread; to: its receive lock is held, as it is right after a delivery. */
 static void note_path(struct member *from, struct member *to, enum port_path path, uint32_t bytes)
 {
@@ -73,6 +76,9 @@ void steer_bind(struct member *m, enum binding to, enum xtalk_why why)
 	enum binding from = (enum binding)atomic_load(&m->binding);
 	uint64_t now = switch_now_ns();
 
+	/* What is mapped gets its pages back first; then this is called again. */
+	if (to != BINDING_MAPPED && map_lane_end(m, to, why, NULL))
+		return;
 	if (to == BINDING_UPLINK) {
 		/* What went directly is in its receiver's ring already: nothing to drain. */
 		steer_abandon(m);
@@ -111,6 +117,13 @@ void steer_command(struct member *m)
 		return; /* what the detector has begun goes on */
 	if (m->swap_pending)
 		forget_swap(m); /* a lane that drains goes on doing so */
+	if (command == BINDING_MAPPED) {
+		/* Through `direct`, as soon as its slots are seen to be stable. */
+		map_lane_hurry(m);
+		if (atomic_load(&m->binding) == BINDING_UPLINK)
+			steer_bind(m, BINDING_DIRECT, WHY_COMMAND);
+		return;
+	}
 	steer_bind(m, (enum binding)command, WHY_COMMAND);
 }
 
@@ -181,11 +194,54 @@ static void hold_over(struct member *m)
 	atomic_store(&m->waits_until, 0);
 }
 
+/* A receiver whose element is mapped to another sender: that one has to leave, which always comes
+ * to pass. No frame is dropped for it. */
+static int hold_for_mapped(struct member *m, struct member *to)
+{
+	atomic_store(&m->waits_for, (int)to->slot);
+	atomic_store(&m->waits_until, switch_now_ns() + EVICT_STEP_NS);
+	atomic_store(&to->evict, true);
+	loop_post(remapper_loop(m->sw->p.remapper), &m->sw->map_work);
+	switch_arm_tick(m->sw, EVICT_STEP_NS);
+	return -EAGAIN;
+}
+
+static bool mapped_to_another(const struct member *to, const struct member *m)
+{
+	return to->rx_mapped_by && to->rx_mapped_by != m;
+}
+
+/* The frame's slot is its receiver's: it only has to be told. */
+static int along_mapped(struct member *m, struct member *to, const struct frame *f)
+{
+	int rc = map_lane_put(m, f);
+
+	if (!rc)
+		note_path(m, to, PATH_MAPPED, f->len);
+	return rc;
+}
+
+/* Whom its slots are mapped to, or NULL. */
+static struct member *map_lane_to(const struct member *m)
+{
+	return m->map && map_lane_is(m->map, MAP_ON) ? m->sw->members[m->map->to] : NULL;
+}
+
+static bool is_mapped_to(const struct member *m, const struct member *to)
+{
+	return m->map && to->rx_mapped_by == m;
+}
+
 /* Delivery of a unicast frame. */
 static int to_member(struct member *m, struct member *to, const struct frame *f)
 {
-	int err = to->started ? delivery_put(&m->delivery, to->port, f) : -ENOTCONN;
+	int err;
 
+	if (is_mapped_to(m, to))
+		return along_mapped(m, to, f);
+	if (mapped_to_another(to, m))
+		return hold_for_mapped(m, to);
+	err = to->started ? delivery_put(&m->delivery, to->port, f) : -ENOTCONN;
 	if (err == -ENOBUFS) {
 		if (hold_for(m, to) == -EAGAIN) {
 			/* It may have given buffers before it knew that it is awaited. */
@@ -331,8 +387,9 @@ static int steer_own_uplink(struct member *m, const struct frame *f)
 {
 	struct member *to;
 
-	steer_command(m);
 	to = mac_is_group(f->head) ? NULL : switch_find(m->sw, mac_value(f->head));
+	if (m->map && to)
+		m->map->dst = to->slot;
 	/* The frame that waited for a lane is no longer there, or its receiver has stopped. */
 	if (m->opening >= 0 && (!to || !to->started || (int)to->slot != m->opening))
 		steer_abandon(m);
@@ -347,9 +404,21 @@ static int steer_own_uplink(struct member *m, const struct frame *f)
 	if (to && !to->started)
 		return to_uplink(m, f);
 	detect(m, to, m->batch_ns);
-	if (to && (atomic_load(&m->binding) == BINDING_DIRECT || m->swap_pending))
+	if (to && (atomic_load(&m->binding) != BINDING_UPLINK || m->swap_pending))
 		return along_lane(m, to, f);
 	return to_uplink(m, f);
+}
+
+/* A member that a group frame would have to wait for. */
+static struct member *first_in_the_way(const struct netswitch *sw, const struct member *m)
+{
+	for (unsigned n = 0; n < sw->nr_slots; n++) {
+		struct member *to = sw->members[n];
+
+		if (to && to != m && to->started && mapped_to_another(to, m))
+			return to;
+	}
+	return NULL;
 }
 
 static int steer_shared(struct member *m, const struct frame *f)
@@ -358,14 +427,23 @@ static int steer_shared(struct member *m, const struct frame *f)
 	struct member *to;
 
 	if (mac_is_group(f->head)) {
+		/* Before anybody has got it: it must not be sent twice. */
+		to = first_in_the_way(sw, m);
+		if (to)
+			return hold_for_mapped(m, to);
+		to = map_lane_to(m);
+		if (to && !m->map->put_done && along_mapped(m, to, f))
+			return -EAGAIN;
 		for (unsigned n = 0; n < sw->nr_slots; n++) {
 			to = sw->members[n];
-			if (to && to != m && to->started)
+			if (to && to != m && to->started && !is_mapped_to(m, to))
 				to_member_now(&m->delivery, m, to, f);
 		}
 		return to_uplink(m, f);
 	}
 	to = switch_find(sw, mac_value(f->head));
+	if (m->map && to)
+		m->map->dst = to->slot;
 	if (to && to != m)
 		return to_member(m, to, f);
 	if (!to && sw->shared)
@@ -374,38 +452,63 @@ static int steer_shared(struct member *m, const struct frame *f)
 	return 0;
 }
 
+static int steer(struct member *m, const struct frame *f, bool allowed)
+{
+	if (allowed)
+		return m->sw->p.own_uplinks ? steer_own_uplink(m, f) : steer_shared(m, f);
+	switch_count(&m->port->stats.tx_dropped, 1);
+	return 0;
+}
+
 int steer_from_member(struct member *m, const struct frame *f)
 {
-	int rc;
+	bool allowed;
+	int rc = 0;
 
 	if (f->head_len < FRAME_MIN_BYTES)
 		return 0;
-	if (!source_allowed(m->sw, m, f)) {
-		switch_count(&m->port->stats.tx_dropped, 1);
-		return 0;
-	}
-	rc = m->sw->p.own_uplinks ? steer_own_uplink(m, f) : steer_shared(m, f);
+	steer_command(m);
+	allowed = source_allowed(m->sw, m, f);
+	if (m->map)
+		rc = map_lane_before(m, f, allowed);
+	if (!rc)
+		rc = steer(m, f, allowed);
+	if (m->map && !rc)
+		rc = map_lane_after(m, f);
 	m->again = rc == -EAGAIN;
 	if (!m->again)
 		hold_over(m); /* whichever way it went */
 	return rc;
 }
 
-void steer_from_shared(struct netswitch *sw, struct delivery *d, const struct frame *f)
+static int hold_shared(struct netswitch *sw, struct member *to)
+{
+	atomic_store(&to->evict, true);
+	loop_post(remapper_loop(sw->p.remapper), &sw->map_work);
+	return -EAGAIN;
+}
+
+int steer_from_shared(struct netswitch *sw, struct delivery *d, const struct frame *f)
 {
 	struct member *to;
 
 	if (f->head_len < FRAME_MIN_BYTES || !source_allowed(sw, NULL, f))
-		return;
+		return 0;
 	if (mac_is_group(f->head)) {
+		to = first_in_the_way(sw, NULL);
+		if (to)
+			return hold_shared(sw, to);
 		for (unsigned n = 0; n < sw->nr_slots; n++) {
 			to = sw->members[n];
 			if (to && to->started)
 				to_member_now(d, NULL, to, f);
 		}
-		return;
+		return 0;
 	}
 	to = switch_find(sw, mac_value(f->head));
+	if (to && to->started && to->rx_mapped_by)
+		return hold_shared(sw, to);
 	if (to)
 		to_member_now(d, NULL, to, f);
+	return 0;
 }

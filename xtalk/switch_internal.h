@@ -21,6 +21,7 @@
 #include "base/loop.h"
 #include "xtalk/deliver.h"
 #include "xtalk/detector.h"
+#include "xtalk/map_lane.h"
 #include "xtalk/netswitch.h"
 #include "xtalk/remapper.h"
 
@@ -105,6 +106,16 @@ struct member {
 	/* As a receiver. */
 	_Atomic bool awaited; /* somebody waits for its buffers */
 	_Atomic bool stuck;   /* it held somebody back for too long: drop until it takes a frame */
+
+	/* Mapped lanes; see map_lane.h. */
+	struct map_lane *map;	     /* of its transmit element; NULL: never mapped */
+	struct member *rx_mapped_by; /* whose lane its receive element is mapped to; guarded by
+				      * sw->lock */
+	_Atomic int map_waits_for;   /* slot of the receiver whose slots it waits for, or -1 */
+	_Atomic uint64_t map_until;  /* its lane is looked at again; 0: it waits for nothing */
+	_Atomic bool evict;	     /* its receive element is mapped, and others want it */
+	_Atomic bool wrote;	     /* it wrote to mapped slots that it may only read */
+	_Atomic bool rx_freed;	     /* its physical device may deliver again */
 };
 
 #define COMMAND_NONE -1
@@ -131,6 +142,7 @@ struct netswitch {
 	struct loop_timer tick;
 	_Atomic bool tick_armed;
 	_Atomic uint32_t cookie_seed;
+	struct loop_work map_work; /* on the remapper's loop: pages are to be moved */
 };
 
 uint64_t switch_now_ns(void);
@@ -161,7 +173,8 @@ void switch_arm_tick(struct netswitch *sw, uint64_t delay_ns);
 
 /* steer.c: one frame to whom it is for; inside of a batch. */
 int steer_from_member(struct member *m, const struct frame *f);
-void steer_from_shared(struct netswitch *sw, struct delivery *d, const struct frame *f);
+/* 0, or -EAGAIN: keep it until shared_uplink_resume(). */
+int steer_from_shared(struct netswitch *sw, struct delivery *d, const struct frame *f);
 /* Carries out what netswitch_command() left, if anything. Inside of a batch. */
 void steer_command(struct member *m);
 /* The binding changes now; notes it. Sender's loop, or sw->lock held for writing. */
@@ -183,6 +196,8 @@ void drain_refresh(struct member *m, uint64_t now_ns);
 /* shared_uplink.c */
 int shared_uplink_create(struct shared_uplink **out, struct netswitch *sw, int fd);
 void shared_uplink_destroy(struct shared_uplink *u);
+/* Frames that had to wait may go on. Any thread. */
+void shared_uplink_resume(struct shared_uplink *u);
 /* Writes one frame. 0, or -errno. */
 int shared_uplink_send(struct shared_uplink *u, const struct frame *f);
 

@@ -37,6 +37,14 @@ const char *xtalk_why_name(enum xtalk_why why)
 		return "timeout";
 	case WHY_RESET:
 		return "reset";
+	case WHY_OTHERS:
+		return "others";
+	case WHY_SLOTS:
+		return "slots";
+	case WHY_DEADLINE:
+		return "deadline";
+	case WHY_FRAME:
+		return "frame";
 	}
 	return "unknown";
 }

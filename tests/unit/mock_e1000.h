@@ -28,6 +28,8 @@ struct mock_e1000 {
 	uint16_t io;
 	uint32_t nr; /* descriptors in each ring */
 	uint32_t tx_tail, rx_tail, rx_next;
+	gpa_t tx_base, rx_base; /* of stable slots */
+	uint32_t stride;
 };
 
 void mock_e1000_init(struct mock_e1000 *m, const char *name, uint8_t id);
@@ -50,5 +52,21 @@ uint8_t me_tx_status(struct mock_e1000 *m, uint32_t index);
 /* Gives n more buffers to the device. */
 void me_rx_give(struct mock_e1000 *m, unsigned n);
 uint64_t me_rx_second(struct mock_e1000 *m, uint32_t index);
+
+/*
+ * A driver with stable slots: slot i of a ring lies at base + i * stride. me_slots_start() is
+ * me_start() and gives all receive slots, the one at the tail included.
+ */
+void me_slots_start(struct mock_e1000 *m, uint32_t nr, uint32_t rctl, gpa_t tx_base, gpa_t rx_base,
+		    uint32_t stride);
+gpa_t me_tx_slot(struct mock_e1000 *m, uint32_t index);
+gpa_t me_rx_slot(struct mock_e1000 *m, uint32_t index);
+/* Writes a frame to the next slot, with EOP and RS; no doorbell. False: the ring is full. */
+bool me_slot_send(struct mock_e1000 *m, const void *frame, size_t len);
+/* Reads the next received frame in place; its slot is not given back. Returns its bytes, FCS
+ * included; 0: none, to be skipped; -1: nothing has come. */
+int me_slot_read(struct mock_e1000 *m, void *frame);
+/* Gives n slots more back, in ring order: those that were read, if it is no lie. */
+void me_slot_give(struct mock_e1000 *m, unsigned n);
 
 #endif

@@ -278,7 +278,9 @@ END_TEST
 
 START_TEST(all_peers)
 {
-	static const struct xtalk_rules r = { XTALK_DYNAMIC, 1, 75, 256, 0 };
+	static const struct xtalk_rules r = {
+		.mode = XTALK_DYNAMIC, .threshold = 1, .share_percent = 75, .window = 256
+	};
 
 	start(&r);
 	for (unsigned i = 0; i < DETECTOR_MAX_PEERS; i++)
@@ -391,7 +393,9 @@ END_TEST
 
 START_TEST(window_smaller_than_threshold)
 {
-	static const struct xtalk_rules r = { XTALK_DYNAMIC, 8, 75, 7, 0 };
+	static const struct xtalk_rules r = {
+		.mode = XTALK_DYNAMIC, .threshold = 8, .share_percent = 75, .window = 7
+	};
 
 	start(&r);
 	stays(BINDING_UPLINK, 1, 10000);
@@ -402,7 +406,9 @@ END_TEST
 
 START_TEST(twice_the_threshold_above_the_window)
 {
-	static const struct xtalk_rules r = { XTALK_DYNAMIC, 20, 75, 32, 0 };
+	static const struct xtalk_rules r = {
+		.mode = XTALK_DYNAMIC, .threshold = 20, .share_percent = 75, .window = 32
+	};
 
 	start(&r);
 	now_ns += XTALK_DWELL_NS;
@@ -417,7 +423,10 @@ START_TEST(extreme_rules)
 	static const unsigned windows[] = { 1, 2, 256 };
 
 	for (unsigned w = 0; w < 3; w++) {
-		struct xtalk_rules r = { XTALK_DYNAMIC, 1, 100, windows[w], 0 };
+		struct xtalk_rules r = { .mode = XTALK_DYNAMIC,
+					 .threshold = 1,
+					 .share_percent = 100,
+					 .window = windows[w] };
 
 		start(&r);
 		ck_assert_int_eq(to(BINDING_UPLINK, 0), VERDICT_DIRECT);
@@ -431,7 +440,9 @@ START_TEST(extreme_rules)
 		ck_assert_uint_eq(until(VERDICT_UPLINK, BINDING_DIRECT, OUT, 1000), windows[w]);
 	}
 
-	struct xtalk_rules all = { XTALK_DYNAMIC, 256, 100, 256, 0 };
+	struct xtalk_rules all = {
+		.mode = XTALK_DYNAMIC, .threshold = 256, .share_percent = 100, .window = 256
+	};
 	start(&all);
 	ck_assert_uint_eq(until(VERDICT_DIRECT, BINDING_UPLINK, 255, 1000), 256);
 	detector_reset(&det, now_ns);
@@ -439,10 +450,14 @@ START_TEST(extreme_rules)
 	ck_assert_uint_eq(until(VERDICT_UPLINK, BINDING_DIRECT, OUT, 1000), 256);
 
 	/* What netswitch_create() refuses must not harm either. */
-	struct xtalk_rules none = { XTALK_DYNAMIC, 0, 0, 0, 0 };
+	struct xtalk_rules none = {
+		.mode = XTALK_DYNAMIC, .threshold = 0, .share_percent = 0, .window = 0
+	};
 	start(&none);
 	ck_assert_int_eq(to(BINDING_UPLINK, 3), VERDICT_DIRECT);
-	struct xtalk_rules huge = { XTALK_DYNAMIC, 8, 75, 100000, 0 };
+	struct xtalk_rules huge = {
+		.mode = XTALK_DYNAMIC, .threshold = 8, .share_percent = 75, .window = 100000
+	};
 	start(&huge);
 	stays(BINDING_UPLINK, OUT, 5000);
 	ck_assert_uint_eq(det.filled, XTALK_WINDOW_MAX);
