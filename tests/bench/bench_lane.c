@@ -32,18 +32,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "tests/bench/lane_bench.h"
 #include "tests/bench/lane_host.h"
-#include "tests/bench/lane_nic.h"
-#include "vmm/tap.h"
-#include "xtalk/netswitch.h"
-#include "xtalk/remapper.h"
 
-#define MIN_ROUNDS   10
-#define MAX_ROUNDS   1000
-#define NR_FLAT	     128
-#define OUTSIDE_MAC  "52:54:00:ff:00:01"
-#define MAX_TURNS    1000
-#define SWAP_TIMEOUT 5000 /* ms */
+#define MIN_ROUNDS  10
+#define NR_FLAT	    128
+#define OUTSIDE_MAC "52:54:00:ff:00:01"
 
 struct pair {
 	const char *name;
@@ -52,80 +46,6 @@ struct pair {
 	unsigned sections; /* timed ones per round, for a small frame */
 	uint64_t late;	   /* sections in which B's loop had to look again */
 };
-
-enum { SHAPE_64, SHAPE_1500, SHAPE_GSO, NR_SHAPES };
-
-static const struct lane_shape shapes[NR_SHAPES] = {
-	{ .name = "64", .len = 64, .batch = 64, .rx_bytes = 1536 },
-	{ .name = "1500", .len = 1500, .tcp = true, .batch = 64, .rx_bytes = 1536 },
-	/* 45 segments of 1448 bytes are the most that Linux sends at once. */
-	{ .name = "gso",
-	  .len = 65226,
-	  .tcp = true,
-	  .gso_size = 1448,
-	  .batch = LANE_GSO_FRAMES,
-	  .rx_bytes = 4096 },
-};
-
-struct bench {
-	unsigned rounds, round;
-	uint64_t clock_ns; /* one pair of readings */
-	struct remapper *remapper;
-	bool host; /* TAPs can be had */
-	int world; /* what is sent to OUTSIDE_MAC can be read from here */
-	json_t *out;
-};
-
-/* -- Clock and figures -- */
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *v, unsigned n)
-{
-	qsort(v, n, sizeof(*v), by_value);
-	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
-static uint64_t clock_cost_ns(void)
-{
-	double v[1001];
-
-	for (unsigned i = 0; i < ARRAY_SIZE(v); i++) {
-		uint64_t t = lane_cpu_ns();
-
-		v[i] = (double)(lane_cpu_ns() - t);
-	}
-	return (uint64_t)median(v, ARRAY_SIZE(v));
-}
-
-struct figure {
-	const char *key;
-	double v[MAX_ROUNDS];
-	unsigned n;
-};
-
-static void add(struct figure *f, double v)
-{
-	f->v[f->n++] = v;
-}
-
-static double report(struct bench *b, struct figure *f)
-{
-	double v;
-
-	if (!f->n) {
-		json_object_set_new(b->out, f->key, json_null());
-		return 0;
-	}
-	v = median(f->v, f->n);
-	json_object_set_new(b->out, f->key, json_real(v));
-	return v;
-}
 
 /* -- Sections -- */
 
@@ -223,53 +143,7 @@ static uint64_t section_out(struct bench *b, struct lane_nic *a, const struct la
 	return t > b->clock_ns ? t - b->clock_ns : 0;
 }
 
-/* -- Nets -- */
-
-static struct netswitch *net_create(struct bench *b, const char *name, bool own_uplinks,
-				    enum xtalk_mode mode)
-{
-	struct netswitch *sw;
-	struct netswitch_params params = {
-		.name = name,
-		.uplink_fd = -1,
-		.own_uplinks = own_uplinks,
-		.rules = { .mode = mode,
-			   .threshold = 8,
-			   .share_percent = 75,
-			   .window = 64,
-			   .hold_us = 1000 },
-		.remapper = b->remapper,
-	};
-	int err = netswitch_create(&sw, &params);
-
-	if (err)
-		lane_die("netswitch_create: %s", strerror(-err));
-	return sw;
-}
-
-static void net_join(struct netswitch *sw, struct lane_nic *n, struct carrier *uplink)
-{
-	struct netswitch_port np = { .port = n->port, .uplink = uplink };
-	struct carrier *c;
-	int err;
-
-	/* The uplink carries for the NIC, whoever stands between them. */
-	lane_nic_plug(n, uplink);
-	err = netswitch_attach(sw, &np, &c);
-	if (err)
-		lane_die("netswitch_attach: %s", strerror(-err));
-	lane_nic_plug(n, c);
-}
-
-static struct carrier *tap_for(struct tap **t, struct lane_nic *n, const char *ifname,
-			       const char *br)
-{
-	int err = tap_create(t, n->dev->name, lane_host_tap(ifname, br), &n->loop);
-
-	if (err)
-		lane_die("tap_create: %s", strerror(-err));
-	return tap_carrier(*t);
-}
+/* -- Pairs -- */
 
 static void pair_start(struct bench *b, struct pair *p)
 {
@@ -497,14 +371,6 @@ static void outside_round(struct bench *b, struct outside *o)
 }
 
 /* -- Aims -- */
-
-static void aim(const char *what, double is, double want, bool at_least)
-{
-	bool met = at_least ? is >= want : is <= want;
-
-	fprintf(stderr, "bench_lane: %-44s %8.3f, aim %s %.2f: %s\n", what, is,
-		at_least ? ">=" : "<=", want, met ? "met" : "MISSED");
-}
 
 static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct outside *o)
 {
