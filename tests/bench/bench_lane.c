@@ -3,13 +3,15 @@
  * Writes one JSON object on standard output, and which aims were met on standard error.
  *
  *     bench_lane ROUNDS
- *     bench_lane tap|direct|shared 64|1500|gso SECONDS     (one path alone, for a profiler)
+ *     bench_lane tap|direct|shared|slots|mapped 64|1500|gso SECONDS   (one path alone, for a
+ *     profiler)
  *
  * Two virtio-net devices with drivers (lane_nic.h) in one thread, on three kinds of path:
  *
  *   tap      A ─▶ TAP ─▶ host bridge ─▶ TAP ─▶ B, vnet headers and all offloads on (crosstalk =
  * off) direct   the same, bound `direct`: the TAPs are there and are passed by (uplink = bridge:)
  *   shared   both on the switch of a net without an uplink
+ *   mapped, slots   drivers with stable slots, bound `mapped` and `direct`: bench_mapped.c
  *
  * One section is one batch: the driver of A fills the ring and rings (not timed), A's loop serves
  * the doorbell and B's loop reads the TAP until all is in B's used ring (timed), B's driver checks
@@ -32,6 +34,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "tests/bench/bench_mapped.h"
 #include "tests/bench/lane_bench.h"
 #include "tests/bench/lane_host.h"
 
@@ -372,7 +375,8 @@ static void outside_round(struct bench *b, struct outside *o)
 
 /* -- Aims -- */
 
-static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct outside *o)
+static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct outside *o,
+		       struct mapped *m)
 {
 	double ns[3][NR_SHAPES], copy, two, many, off, dynamic;
 	char qdisc[32];
@@ -397,6 +401,7 @@ static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct 
 	aim("64 B: 128 guests / 2 guests", many / two, 1.1, false);
 	if (b->host)
 		aim("to outside: dynamic / off", dynamic / off, 1.01, false);
+	mapped_report(b, m, ns[b->host ? 1 : 2]);
 	if (b->host) {
 		lane_host_qdisc("tb", qdisc, sizeof(qdisc));
 		fprintf(stderr, "bench_lane: queueing discipline of the TAPs: %s\n", qdisc);
@@ -419,6 +424,13 @@ static void host_init(struct bench *b)
 	lane_host_bridge("brd");
 	lane_host_bridge("bro");
 	b->world = lane_host_outside("world", "bro", OUTSIDE_MAC);
+}
+
+static int profile_mapped(struct bench *b, const char *path, const char *shape, unsigned seconds)
+{
+	bool direct = !strcmp(path, "slots");
+
+	return mapped_profile(b, mapped_init(b, 0x500), shape, direct, seconds) ? 0 : 2;
 }
 
 static int profile(struct bench *b, struct lanes *l, const char *path, const char *shape,
@@ -450,6 +462,7 @@ int main(int argc, char **argv)
 	static struct lanes lanes;
 	static struct flat flat;
 	static struct outside outside;
+	struct mapped *mapped;
 	struct rlimit files = { 4096, 4096 };
 
 	if (argc != 2 && argc != 4)
@@ -463,17 +476,21 @@ int main(int argc, char **argv)
 	if (remapper_create(&b.remapper))
 		lane_die("remapper_create");
 	b.clock_ns = clock_cost_ns();
+	if (argc == 4 && (!strcmp(argv[1], "mapped") || !strcmp(argv[1], "slots")))
+		return profile_mapped(&b, argv[1], argv[2], (unsigned)atoi(argv[3]));
 	lanes_init(&b, &lanes);
 	if (argc == 4)
 		return profile(&b, &lanes, argv[1], argv[2], (unsigned)atoi(argv[3]));
+	mapped = mapped_init(&b, 0x500);
 	flat_init(&b, &flat);
 	outside_init(&b, &outside);
 	for (b.round = 0; b.round < b.rounds; b.round++) {
 		lanes_round(&b, &lanes);
+		mapped_round(&b, mapped);
 		flat_round(&b, &flat);
 		outside_round(&b, &outside);
 	}
-	report_all(&b, &lanes, &flat, &outside);
+	report_all(&b, &lanes, &flat, &outside, mapped);
 	json_dumpf(b.out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	putchar('\n');
 	json_decref(b.out);
@@ -482,7 +499,7 @@ int main(int argc, char **argv)
 usage:
 	fprintf(stderr,
 		"usage: bench_lane ROUNDS (%u to %u)\n"
-		"       bench_lane tap|direct|shared 64|1500|gso SECONDS\n",
+		"       bench_lane tap|direct|shared|slots|mapped 64|1500|gso SECONDS\n",
 		MIN_ROUNDS, MAX_ROUNDS);
 	return 2;
 }

@@ -97,7 +97,9 @@ struct netswitch *net_create(struct bench *b, const char *name, bool own_uplinks
 			   .threshold = 8,
 			   .share_percent = 75,
 			   .window = 64,
-			   .hold_us = 1000 },
+			   .hold_us = 1000,
+			   .map = true,
+			   .slot_deadline_us = 1000000 },
 		.remapper = b->remapper,
 	};
 	int err = netswitch_create(&sw, &params);
