@@ -157,14 +157,17 @@ static double measure(struct bench *b, struct mapped_pair *p, unsigned way, unsi
 /* -- Set-up -- */
 
 static void pair_init(struct bench *b, struct mapped_pair *p, const char *name, unsigned id,
-		      uint32_t slot_bytes, const char *ta, const char *tb)
+		      uint32_t slot_bytes, const char *ta, const char *tb, const char *br)
 {
+	/* One for each pair, so that what a bridge floods stays there. */
+	if (b->host)
+		lane_host_bridge(br);
 	p->name = name;
 	p->sw = net_create(b, name, b->host, XTALK_STATIC);
 	lane_slots_create(&p->a, "mapped.a", id, slot_bytes);
 	lane_slots_create(&p->b, "mapped.b", id + 1, slot_bytes);
-	net_join(p->sw, p->a.nic, b->host ? tap_for(&p->tap_a, p->a.nic, ta, "brm") : NULL);
-	net_join(p->sw, p->b.nic, b->host ? tap_for(&p->tap_b, p->b.nic, tb, "brm") : NULL);
+	net_join(p->sw, p->a.nic, b->host ? tap_for(&p->tap_a, p->a.nic, ta, br) : NULL);
+	net_join(p->sw, p->b.nic, b->host ? tap_for(&p->tap_b, p->b.nic, tb, br) : NULL);
 	lane_slots_start(&p->a);
 	lane_slots_start(&p->b);
 	lane_slots_shape(&p->a, &mapped_shapes[SHAPE_64], p->b.nic->port->mac);
@@ -190,13 +193,11 @@ struct mapped *mapped_init(struct bench *b, unsigned id)
 
 	if (!m)
 		lane_die("no memory");
-	if (b->host)
-		lane_host_bridge("brm");
 	for (unsigned w = 0; w < NR_WAYS; w++)
 		for (unsigned s = 0; s < NR_SHAPES; s++)
 			m->ns[w][s].key = keys[w][s];
-	pair_init(b, &m->small, "mapped", id, 4096, "ma", "mb");
-	pair_init(b, &m->large, "mapped64k", id + 2, 65536, "mc", "md");
+	pair_init(b, &m->small, "mapped", id, 4096, "ma", "mb", "brm");
+	pair_init(b, &m->large, "mapped64k", id + 2, 65536, "mc", "md", "brn");
 	return m;
 }
 
