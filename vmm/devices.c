@@ -114,7 +114,10 @@ static void set_memory(struct devices *d, struct device *dev, const struct nic_c
 	dev->memory = d->p.memory;
 	dev->memory.receive_readonly = nic->receive_readonly;
 	port->memory = &dev->memory;
-	atomic_store(&port->slots_stable, nic->slots == SLOTS_STABLE);
+	if (nic->slots == SLOTS_STABLE)
+		atomic_store(&port->slots_stable, true);
+	else if (dev->kind == DEV_NET)
+		virtio_net_offer_stable_slots(dev->net);
 }
 
 static int add_nic(struct devices *d, struct device *dev, unsigned index)

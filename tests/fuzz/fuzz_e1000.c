@@ -245,6 +245,8 @@ static void step(struct mock_e1000 *m, struct sink *s, struct input *in)
 			first = take(in, 8);
 		if (op & 16)
 			me_rx_give(m, (op >> 6) + 1);
+		else if (op & 128)
+			me_slot_give(m, (op >> 6) + 1);
 		else
 			me_tx_desc(m, first, second);
 		break;
@@ -288,7 +290,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s.carrier.ops = &sink_ops;
 	s.mem = &m.mp.mem;
 	e1000_set_carrier(m.e, &s.carrier);
-	me_start(&m, 64, RCTL_UPE | RCTL_BAM);
+	me_slots_start(&m, 64, RCTL_UPE | RCTL_BAM, ME_DATA, ME_BUFS, 2048);
 	for (unsigned i = 0; in.left && i < MAX_STEPS; i++)
 		step(&m, &s, &in);
 	mock_e1000_fini(&m);
