@@ -361,16 +361,19 @@ case_mapped_peer_ends() {
 # -- Breaches of the contract: the victim ends, a mapped pair beside it notices nothing.
 
 mapped_hostile() { # MODEL VICTIM_MODEL BREACH…
-	local model=$1 victim=$2 breach extra
+	local model=$1 victim=$2 breach extra view
 	need_mapped
 	shift 2
 	for breach; do
-		extra=
+		extra='' view=read-write
+		# Who writes to what it receives writes to what its sender is about to send.
+		[ "$breach" != scribble ] || view=read-only
 		[ "$breach" != shared ] || extra="offset=1024 slots=32"
 		rm -f vm.ini ./*.log
 		mapped_lab none "crosstalk = static"
 		mapped_vm bad 2 "$model" slot_hostile \
-			"breach=$breach peer=$(mac 3) frames=20000 window=0 timeout=2 $extra" "peer = victim.eth0"
+			"breach=$breach peer=$(mac 3) frames=20000 window=0 timeout=2 $extra" \
+			"peer = victim.eth0" "receive-view = $view"
 		mapped_vm victim 3 "$victim" slot_pair \
 			"peer=$(mac 2) frames=20000 tolerate=1 timeout=3 $extra"
 		mapped_vm c 4 virtio slot_pair "peer=$(mac 5) frames=20000" "peer = d.eth0"
@@ -384,6 +387,7 @@ mapped_hostile() { # MODEL VICTIM_MODEL BREACH…
 		case $breach in
 		header | shared) [ "$model" != virtio ] || want_no_path bad.eth0 mapped tx ;;
 		move | order | reset | shrink | garbage) want_event bad.eth0 direct ;;
+		scribble) want_event victim.eth0 direct slots ;;
 		esac
 		control_end
 	done
