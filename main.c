@@ -22,7 +22,7 @@ static const char usage_text[] =
 	"  stat [--json] [LAB] show guests, NICs and counters of a running lab\n"
 	"  events [--follow] [--json] [LAB]\n"
 	"                      show the changes of its bindings\n"
-	"  swap [LAB] NIC uplink|direct|auto\n"
+	"  swap [LAB] NIC uplink|direct|mapped|auto\n"
 	"                      bind what a NIC transmits by hand, or let the detector decide\n"
 	"  doctor [--quiet]    say what this host can do, and how to mend what it can't\n"
 	"  version             say which xvmm this is\n"
@@ -169,11 +169,13 @@ static int cmd_swap(int argc, char **argv)
 	if (getopt(argc, argv, "") != -1)
 		return usage_error("swap: unknown option", NULL);
 	if (argc - optind < 2 || argc - optind > 3)
-		return usage_error("swap: needs [LAB] NIC uplink|direct|auto", NULL);
+		return usage_error("swap: needs [LAB] NIC uplink|direct|mapped|auto", NULL);
 	lab = argc - optind == 3 ? argv[optind] : NULL;
 	binding = argv[argc - 1];
-	if (strcmp(binding, "uplink") && strcmp(binding, "direct") && strcmp(binding, "auto"))
-		return usage_error("swap: no binding, it can be uplink, direct or auto", binding);
+	if (strcmp(binding, "uplink") && strcmp(binding, "direct") && strcmp(binding, "mapped") &&
+	    strcmp(binding, "auto"))
+		return usage_error("swap: no binding, it can be uplink, direct, mapped or auto",
+				   binding);
 	return client_swap(lab, argv[argc - 2], binding, stdout);
 }
 

@@ -126,19 +126,28 @@ struct slot_list {
 
 /*
  * The guest memory that a port's buffers lie in, for who rebinds parts of it: the remapper's thread
- * only, but for `mem` and `domain`, which never change.
+ * only, but for `mem` and `domain`, which never change. Each port has one of its own: ports of the
+ * same guest have the same `mem`. It is there, and may be used, until the port is detached.
  */
 struct port_memory {
 	struct gmem *mem;
 	const char *domain;    /* guests of different domains never share a page; "": with nobody */
 	bool receive_readonly; /* mapped receive slots can't be written by this guest's vCPUs */
-	/* Returns when no vCPU of the guest runs guest code, nor will until release(). Nests not.
-	 */
+	/* Returns when no vCPU of the guest runs guest code, nor will until release(). A vCPU whose
+	 * exit is being handled is not waited for, whatever it waits for itself. Nests: each hold
+	 * has its release. */
 	void (*hold)(void *arg);
 	void (*release)(void *arg);
 	/* The host could not give the guest its memory back: end it. Any thread. */
 	void (*lost)(void *arg);
 	void *arg;
+	/* Set by the switch when the port is attached; NULL: none. The guest wrote to pages that
+	 * its vCPUs can only read. True: they soon can, or nothing is known of it any more, it is
+	 * to try again; false: not my doing. On a thread of a vCPU, which counts as held: may
+	 * wait for loops and the remapper. Need not wait: it is asked again, for a second at least,
+	 * with pauses. */
+	bool (*write_refused)(void *arg);
+	void *refused_arg;
 };
 
 /*

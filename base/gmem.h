@@ -126,7 +126,8 @@ void gmem_prefault(struct gmem *m, void *at, uint64_t len);
 /* Writes to the private pages behind [at, at + len), any bytes of one region, rebound or not.
  * -EINVAL, -EOPNOTSUPP (huge pages), errno of pwrite. */
 int gmem_private_write(struct gmem *m, const void *at, const void *src, uint64_t len);
-/* Is any page of it rebound? Any bytes of one region; false if they are not. */
+/* Is any page of it rebound? Any bytes of one region; false if they are not. Also for a vCPU's
+ * thread that can't be held now. */
 bool gmem_is_rebound(const struct gmem *m, const void *at, uint64_t len);
 
 /* Copies; -EFAULT if any byte lies outside of guest memory (then nothing was copied). */

@@ -79,9 +79,9 @@ void loop_timer_cancel(struct loop_timer *t);
  * while the loop is not running, it runs directly. Never call it with a lock held that a handler of
  * this loop takes. */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
-/* Returns when every descriptor that was ready before the call, and all work posted before it, has been
- * handled: a call alone may overtake a descriptor. Holds for loops of up to LOOP_BATCH descriptors
- * that are ready at once. As loop_call() otherwise. */
+/* Returns when every descriptor that was ready before the call, and all work posted before it, has
+ * been handled: a call alone may overtake a descriptor. Holds for loops of up to LOOP_BATCH
+ * descriptors that are ready at once. As loop_call() otherwise. */
 void loop_flush(struct loop *l);
 /* Runs w->fn once on the loop's thread, soon. Posting work that is still queued does nothing. */
 void loop_post(struct loop *l, struct loop_work *w);

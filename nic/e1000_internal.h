@@ -95,7 +95,7 @@ struct e1000_tx {
 struct e1000_slots {
 	bool mapped;
 	unsigned next; /* in the list: where the next frame lies */
-	uint32_t seen; /* the tail when somebody was last told how many slots are given */
+	uint32_t seen; /* the tail when the carrier was last told how many slots are given */
 	struct slot_list list;
 };
 
@@ -105,16 +105,17 @@ struct e1000_slots {
  */
 struct e1000_rx {
 	pthread_mutex_t lock;
-	bool live;	       /* RCTL.EN, and nothing broken */
-	_Atomic uint32_t head; /* RDH: written under the lock, read by any thread */
-	_Atomic uint32_t tail; /* RDT: any vCPU writes */
-	_Atomic uint32_t done; /* counts frames; see e1000_see_buffers() */
-	_Atomic bool starved;  /* somebody waits for buffers: tell the carrier at the next RDT */
-	uint32_t causes;       /* interrupts due at rx_end() */
-	bool low;	       /* RXDMT0 was raised for this shortage */
-	unsigned nr_bufs;      /* of the frame in progress */
-	size_t bytes;	       /* room in them */
-	size_t given;	       /* of it, shown to the carrier */
+	bool live;		/* RCTL.EN, and nothing broken */
+	_Atomic uint32_t head;	/* RDH: written under the lock, read by any thread */
+	_Atomic uint32_t tail;	/* RDT: any vCPU writes */
+	_Atomic uint32_t done;	/* counts frames; see e1000_see_buffers() */
+	_Atomic bool starved;	/* somebody waits for buffers: tell the carrier at the next RDT */
+	_Atomic uint32_t watch; /* tail << 16 | n: tell it when RDT is n further; 0: never mind */
+	uint32_t causes;	/* interrupts due at rx_end() */
+	bool low;		/* RXDMT0 was raised for this shortage */
+	unsigned nr_bufs;	/* of the frame in progress */
+	size_t bytes;		/* room in them */
+	size_t given;		/* of it, shown to the carrier */
 	struct iovec buf[E1000_RX_MAX_BUFS]; /* a whole descriptor's buffer each */
 	uint8_t *scratch;		     /* for the rest of a frame that is too long anyway */
 	struct e1000_slots slots;
@@ -274,5 +275,7 @@ bool e1000_touches_rings(struct port *p, const void *at, size_t len);
 bool e1000_slots_differ(uint32_t rctl, uint32_t other);
 /* Somebody wants to reserve buffers of the mapped ring. */
 void e1000_slots_refuse(struct e1000 *e);
+/* The tail was written. Any thread, without the receive lock. True: the carrier is to be told. */
+bool e1000_slots_watched(struct e1000 *e, uint32_t tail);
 
 #endif

@@ -204,7 +204,7 @@ static void reg_write(struct e1000 *e, unsigned reg, uint32_t v)
 		atomic_fetch_add_explicit(&e->stats.doorbells, 1, memory_order_relaxed);
 		e1000_see_buffers(e);
 		atomic_store(&e->rx.tail, v);
-		if (atomic_exchange(&e->rx.starved, false))
+		if (e1000_slots_watched(e, v) | atomic_exchange(&e->rx.starved, false))
 			loop_post(e->loop, &e->rx_work);
 		break;
 	case REG_ICR:

@@ -80,6 +80,7 @@ void e1000_rx_stop(struct e1000 *e)
 	e->rx.live = false;
 	e->rx.slots.mapped = false;
 	atomic_store(&e->rx.starved, false);
+	atomic_store(&e->rx.watch, 0);
 	pthread_mutex_unlock(&e->rx.lock);
 }
 

@@ -21,10 +21,12 @@
  * mapped it: -ESTALE from the next e1000_slot_put(), no slot given, or the port not live. RCTL's
  * filters may change at any time.
  *
- * Waiting is as in e1000_rx.c: `starved` is set before the tail is looked at a last time.
+ * Waiting is as in e1000_rx.c: `starved`, or `watch` where more than one slot is waited for, is set
+ * before the tail is looked at a last time.
  *
  * Everything with the receive lock held, but for e1000_touches_rings().
  */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -57,6 +59,7 @@ int e1000_slots_look(struct port *p, struct slot_list *out, const char **why)
 	out->nr = 0;
 	if (!rx->live)
 		return -EPROTO;
+	assert(!rx->nr_bufs); /* a carrier finishes its frame first */
 	rx->slots.seen = head;
 	if (head == atomic_load(&rx->tail))
 		return 0; /* the slot at the tail may never have been filled in */
@@ -84,11 +87,31 @@ int e1000_slots_look(struct port *p, struct slot_list *out, const char **why)
 
 int e1000_slots_enter(struct port *p, const struct slot_list *slots)
 {
-	struct e1000_rx *rx = &e1000_of(p)->rx;
+	struct e1000 *e = e1000_of(p);
+	struct e1000_rx *rx = &e->rx;
 	struct e1000_slots *s = &rx->slots;
+	uint32_t rctl = e1000_get(e, REG_RCTL), head = atomic_load(&rx->head), nr, ours;
+	size_t size = e1000_rx_buffer_bytes(rctl);
+	const uint8_t *ring;
 
-	if (!rx->live || !slots->nr || slots->nr > SLOTS_MAX)
+	if (!rx->live)
 		return -EPROTO;
+	assert(!rx->nr_bufs);
+	if (!slots->nr || slots->nr > SLOTS_MAX || head == atomic_load(&rx->tail))
+		return -ESTALE;
+	ring = e1000_rx_ring(e, &nr, &ours);
+	if (!ring)
+		return -EPROTO;
+	if (slots->nr > ours + 1)
+		return -ESTALE;
+	for (unsigned i = 0; i < slots->nr; i++) {
+		const struct slot *want = &slots->slot[i];
+		uint64_t address = e1000_rx_address(ring, (head + i) % nr);
+
+		if (gmem_ptr(e->plat->mem, address, size) != want->at || want->hdr ||
+		    want->bytes != room(rctl))
+			return -ESTALE;
+	}
 	s->list.nr = slots->nr;
 	memcpy(s->list.slot, slots->slot, slots->nr * sizeof(slots->slot[0]));
 	s->next = 0;
@@ -103,6 +126,7 @@ void e1000_slots_leave(struct port *p)
 	if (!e->rx.slots.mapped)
 		return;
 	e->rx.slots.mapped = false;
+	atomic_store(&e->rx.watch, 0);
 	/* Who was refused may have buffers now, and no tail may be written before they are used. */
 	if (atomic_exchange(&e->rx.starved, false))
 		loop_post(e->loop, &e->rx_work);
@@ -153,6 +177,7 @@ int e1000_slot_put(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t l
 		return -EPROTO;
 	if (!s->mapped)
 		return -ESTALE;
+	assert(!rx->nr_bufs);
 	rc = slot_at_head(e, slot, size);
 	if (rc == -ENOBUFS) {
 		atomic_store(&rx->starved, true);
@@ -190,19 +215,50 @@ unsigned e1000_slots_given(struct port *p)
 	return ours < s->list.nr ? ours + 1 : s->list.nr;
 }
 
+/* Has the tail come as far as is waited for? One beyond the ring is worth a look, which finds the
+ * fault. */
+static bool reached(const struct e1000 *e, uint32_t watch, uint32_t tail)
+{
+	uint32_t nr = e1000_get(e, REG_RDLEN) / E1000_DESC_BYTES;
+
+	return tail >= nr || e1000_distance(watch >> 16, tail, nr) >= (watch & 0xffff);
+}
+
 bool e1000_slots_watch(struct port *p, unsigned n)
 {
 	struct e1000 *e = e1000_of(p);
-	struct e1000_slots *s = &e->rx.slots;
-	uint32_t nr, tail;
+	struct e1000_rx *rx = &e->rx;
+	struct e1000_slots *s = &rx->slots;
+	uint32_t nr = e1000_get(e, REG_RDLEN) / E1000_DESC_BYTES, watch, tail, known, most;
 
-	atomic_store(&e->rx.starved, true);
-	tail = atomic_load(&e->rx.tail);
-	/* "Now" is when the caller was last told, not this moment: what was given since counts. A
-	 * tail beyond the ring is worth a look, too, which finds the fault. */
-	nr = e1000_get(e, REG_RDLEN) / E1000_DESC_BYTES;
-	return e->rx.live && s->mapped &&
-	       (tail >= nr || e1000_distance(s->seen, tail, nr) >= (n ? n : 1));
+	if (!rx->live || !nr)
+		return false;
+	/* Counted from what the carrier was told last, so that none that came since is missed; but
+	 * never more than there are: such a doorbell would not come. */
+	known = e1000_distance(atomic_load(&rx->head), s->seen, nr);
+	most = (s->mapped && s->list.nr < nr ? s->list.nr : nr) - 1;
+	most = most > known ? most - known : 1;
+	if (n > most)
+		n = most;
+	watch = s->seen << 16 | (n ? n : 1);
+	atomic_store(&rx->watch, watch);
+	tail = atomic_load(&rx->tail);
+	if (!reached(e, watch, tail))
+		return false;
+	atomic_store(&rx->watch, 0);
+	if (tail >= nr)
+		return s->mapped;
+	s->seen = tail; /* the carrier knows now */
+	return true;
+}
+
+bool e1000_slots_watched(struct e1000 *e, uint32_t tail)
+{
+	uint32_t watch = atomic_load(&e->rx.watch);
+
+	/* Where it is another by now, whoever has set it looks at the tail afterwards. */
+	return watch && reached(e, watch, tail) &&
+	       atomic_compare_exchange_strong(&e->rx.watch, &watch, 0);
 }
 
 /* -- Rings -- */

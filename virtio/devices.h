@@ -16,6 +16,12 @@ int virtio_net_create(struct virtio_net **out, const char *name, const uint8_t m
 		      struct loop *loop, struct platform *plat);
 struct virtio_dev *virtio_net_dev(struct virtio_net *net);
 struct port *virtio_net_port(struct virtio_net *net);
+/* Feature bit of ours, without meaning in VIRTIO 1.3: a driver that accepts it declares that it
+ * keeps the contract of slots (docs/mapped.md). */
+#define XVMM_F_SLOTS_STABLE 58
+/* Makes the device offer it; before the device is seen by a driver. While a driver that accepted it
+ * is live, port.slots_stable is true; otherwise it is what the launcher has set. */
+void virtio_net_offer_stable_slots(struct virtio_net *net);
 /* The launcher plugs the NIC into what carries its frames; before the device is live. */
 void virtio_net_set_carrier(struct virtio_net *net, struct carrier *carrier);
 void virtio_net_destroy(struct virtio_net *net);

@@ -227,6 +227,21 @@ static void fault_work(struct loop_work *w)
 
 /* -- The device -- */
 
+/* What the driver has declared holds while it is live; the launcher's word holds always. */
+static void declare_slots(struct virtio_net *net)
+{
+	net->launcher_stable = atomic_load_explicit(&net->port.slots_stable, memory_order_relaxed);
+	if (virtio_has(&net->dev, XVMM_F_SLOTS_STABLE))
+		atomic_store_explicit(&net->port.slots_stable, true, memory_order_relaxed);
+}
+
+static void undeclare_slots(struct virtio_net *net)
+{
+	if (virtio_has(&net->dev, XVMM_F_SLOTS_STABLE))
+		atomic_store_explicit(&net->port.slots_stable, net->launcher_stable,
+				      memory_order_relaxed);
+}
+
 static int net_start(struct virtio_dev *dev)
 {
 	struct virtio_net *net = net_of(dev);
@@ -238,11 +253,12 @@ static int net_start(struct virtio_dev *dev)
 	tx_forget(net);
 	net->link_shown = net_link_up(net);
 	atomic_store_explicit(&net->port.rx_features, rx_features, memory_order_relaxed);
+	declare_slots(net);
 	net_rx_start(net);
 	if (c) {
 		c->ops->set_rx_features(c, rx_features);
 		err = c->ops->start(c);
-		if (err) {
+		if (err) { /* net_stop() follows */
 			net_rx_stop(net);
 			return err;
 		}
@@ -261,6 +277,7 @@ static void net_stop(struct virtio_dev *dev)
 	atomic_store_explicit(&net->port.rx_features, 0, memory_order_relaxed);
 	net->tx_blocked = false;
 	tx_forget(net);
+	undeclare_slots(net);
 }
 
 static void net_kick(struct virtio_dev *dev, unsigned q)
@@ -346,6 +363,11 @@ int virtio_net_create(struct virtio_net **out, const char *name, const uint8_t m
 struct virtio_dev *virtio_net_dev(struct virtio_net *net)
 {
 	return &net->dev;
+}
+
+void virtio_net_offer_stable_slots(struct virtio_net *net)
+{
+	net->dev.offered |= VNET_BIT(XVMM_F_SLOTS_STABLE);
 }
 
 struct port *virtio_net_port(struct virtio_net *net)

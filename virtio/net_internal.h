@@ -59,6 +59,7 @@ struct virtio_net {
 	struct loop_work fault_work; /* rx.fault is set */
 	bool tx_blocked;	     /* send() said -EAGAIN: wait for tx_resume() */
 	bool link_shown;	     /* what the driver was last told */
+	bool launcher_stable;	     /* port.slots_stable as it was before the driver's word */
 	struct net_kept kept;	     /* taken and not pushed; no more than the queue's size */
 	struct virtq_chain tx_chain;
 	struct frame tx_frame;

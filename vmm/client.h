@@ -17,7 +17,7 @@
 
 int client_stat(const char *lab, bool json, FILE *out);
 int client_events(const char *lab, bool follow, bool json, FILE *out);
-/* binding: uplink, direct or auto. */
+/* binding: uplink, direct, mapped or auto. */
 int client_swap(const char *lab, const char *nic, const char *binding, FILE *out);
 
 /* For people (client_show.c). Members that are missing or of another kind are shown as empty: the

@@ -180,13 +180,19 @@ static void add_lanes(struct table *t, const json_t *nic)
 
 	json_array_foreach(json_object_get(nic, "lanes"), i, lane)
 	{
+		const char *name = json_string_value(lane), *mark = "";
 		size_t len = strlen(lanes);
+		char item[CELL_BYTES];
+		int n;
 
-		if (!json_string_value(lane) ||
-		    len + strlen(json_string_value(lane)) + 2 > sizeof(lanes))
+		if (!name)
 			continue;
-		snprintf(lanes + len, sizeof(lanes) - len, "%s%s", len ? "," : "",
-			 json_string_value(lane));
+		if (*name && !strcmp(name, str(nic, "mapped_to")))
+			mark = " (mapped)";
+		n = snprintf(item, sizeof(item), "%s%s%s", len ? "," : "", name, mark);
+		if (n < 0 || (size_t)n >= sizeof(lanes) - len)
+			continue;
+		memcpy(lanes + len, item, (size_t)n + 1);
 		named++;
 	}
 	if (open > named)
@@ -234,6 +240,32 @@ static void show_nics(const json_t *stat, FILE *out)
 		add_num(&t, num(c, "swaps"));
 		add_num(&t, num(c, "interrupts"));
 		add_lanes(&t, nic);
+	}
+	if (t.rows)
+		putc('\n', out);
+	if (t.rows)
+		print_table(&t, out);
+}
+
+/* Only for NICs that might be mapped: a table of its own, for there may be none. */
+static void show_not_mapped(const json_t *stat, FILE *out)
+{
+	static const char *const head[] = { "<NIC", "MAPS", "RESCUES", "<NOT MAPPED" };
+	struct table t = { .head = head, .cols = ARRAY_SIZE(head) };
+	const json_t *nic;
+	size_t i;
+
+	json_array_foreach(json_object_get(stat, "nics"), i, nic)
+	{
+		const json_t *c = json_object_get(nic, "counters");
+
+		if (!*str(nic, "not_mapped") && !num(c, "maps"))
+			continue;
+		add_row(&t);
+		add_cell(&t, "%s", str(nic, "name"));
+		add_num(&t, num(c, "maps"));
+		add_num(&t, num(c, "rescues"));
+		add_cell(&t, "%s", str(nic, "not_mapped"));
 	}
 	if (t.rows)
 		putc('\n', out);
@@ -292,6 +324,7 @@ void client_show_stat(const json_t *stat, FILE *out)
 		(unsigned)(s % 60));
 	show_guests(stat, out);
 	show_nics(stat, out);
+	show_not_mapped(stat, out);
 	show_nets(stat, out);
 	fflush(out);
 }
@@ -301,7 +334,7 @@ void client_show_stat(const json_t *stat, FILE *out)
 void client_show_event(const json_t *ev, FILE *out)
 {
 	char nic[CELL_BYTES], peer[CELL_BYTES], net[CELL_BYTES], why[CELL_BYTES], from[CELL_BYTES],
-		to[CELL_BYTES], at[16] = "";
+		to[CELL_BYTES], detail[CELL_BYTES], at[16] = "";
 	uint64_t us = num(ev, "time_us");
 	time_t seconds = (time_t)(us / 1000000);
 	struct tm tm;
@@ -313,10 +346,11 @@ void client_show_event(const json_t *ev, FILE *out)
 	if (localtime_r(&seconds, &tm))
 		strftime(at, sizeof(at), "%H:%M:%S", &tm);
 	clean(str(ev, "peer"), peer);
-	fprintf(out, "%s.%06u %s: %s: %s -> %s%s%s: %s", at, (unsigned)(us % 1000000),
+	clean(str(ev, "detail"), detail);
+	fprintf(out, "%s.%06u %s: %s: %s -> %s%s%s: %s%s%s", at, (unsigned)(us % 1000000),
 		clean(str(ev, "net"), net), clean(str(ev, "nic"), nic),
 		clean(str(ev, "from"), from), clean(str(ev, "to"), to), *peer ? ", to " : "", peer,
-		clean(str(ev, "why"), why));
+		clean(str(ev, "why"), why), *detail ? ": " : "", detail);
 	if (num(ev, "window"))
 		fprintf(out, "; %" PRIu64 " of %" PRIu64 " frames in %" PRIu64 " us",
 			num(ev, "frames"), num(ev, "window"), num(ev, "detect_us"));

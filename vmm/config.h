@@ -29,6 +29,11 @@ struct console_config {
 enum end_action { END_STOP, END_RESTART };
 enum transport_kind { TRANSPORT_PCI, TRANSPORT_MMIO };
 enum nic_model { NIC_VIRTIO, NIC_E1000 };
+enum slots_mode {
+	SLOTS_AUTO,
+	SLOTS_STABLE,
+	SLOTS_FRESH
+}; /* who declares docs/mapped.md's contract */
 enum hugepages_mode { HUGEPAGES_NO, HUGEPAGES_2M, HUGEPAGES_1G };
 
 struct net_config {
@@ -42,6 +47,7 @@ struct net_config {
 	unsigned crosstalk_share;     /* percent of the window; default 75 */
 	unsigned crosstalk_window;    /* frames; default 32 */
 	unsigned receiver_hold_us;    /* how long a receiver may hold a sender back; default 1000 */
+	unsigned slot_deadline_us; /* how long a receiver may sit on a mapped slot; default 50000 */
 };
 
 struct module_config {
@@ -79,7 +85,9 @@ struct nic_config {
 	bool mac_given;
 	enum nic_model model;
 	bool promiscuous; /* may send from any address */
-	int peer;	  /* index of the NIC coupled with it, -1 if none */
+	enum slots_mode slots;
+	bool receive_readonly; /* receive-view = read-only */
+	int peer;	       /* index of the NIC coupled with it, -1 if none */
 };
 
 struct disk_config {

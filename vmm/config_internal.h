@@ -18,14 +18,15 @@
 #include "base/types.h"
 #include "vmm/config.h"
 
-#define CONFIG_FILE_MAX	   MIB(4) /* no vm.ini is so long: a wrong file, or one without end */
-#define CONFIG_MAX_DEVICES 16	  /* NICs, disks and the like of one guest */
-#define CONFIG_MEMORY_MIN  MIB(1)
-#define CONFIG_MEMORY_MAX  GIB(4096)
-#define CONFIG_DISK_ID_MAX 20  /* VIRTIO_BLK_ID_BYTES */
-#define CONFIG_WINDOW_MAX  256 /* frames; what the detector can hold */
-#define CONFIG_HOLD_MAX_US 1000000
-#define CONFIG_NONE	   UINT32_MAX /* an index that was looked for and not found */
+#define CONFIG_FILE_MAX	       MIB(4) /* no vm.ini is so long: a wrong file, or one without end */
+#define CONFIG_MAX_DEVICES     16     /* NICs, disks and the like of one guest */
+#define CONFIG_MEMORY_MIN      MIB(1)
+#define CONFIG_MEMORY_MAX      GIB(4096)
+#define CONFIG_DISK_ID_MAX     20  /* VIRTIO_BLK_ID_BYTES */
+#define CONFIG_WINDOW_MAX      256 /* frames; what the detector can hold */
+#define CONFIG_HOLD_MAX_US     1000000
+#define CONFIG_DEADLINE_MIN_US 1000
+#define CONFIG_NONE	       UINT32_MAX /* an index that was looked for and not found */
 
 /* Mistakes, collected so that they can be printed in the order of their lines. */
 struct config_mistake {

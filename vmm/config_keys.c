@@ -203,6 +203,17 @@ static void set_receiver_hold(const struct config_setting *at)
 		net_of(at)->receiver_hold_us = (unsigned)us;
 }
 
+static void set_slot_deadline(const struct config_setting *at)
+{
+	uint64_t us;
+
+	if (config_parse_us(at->e->value, &us) || us < CONFIG_DEADLINE_MIN_US ||
+	    us > CONFIG_HOLD_MAX_US)
+		refuse(at, "must be from 1ms to 1000ms: microseconds, or with a unit (us, ms)");
+	else
+		net_of(at)->slot_deadline_us = (unsigned)us;
+}
+
 /* vm */
 
 static struct guest_config *guest_of(const struct config_setting *at)
@@ -403,6 +414,26 @@ static void set_promiscuous(const struct config_setting *at)
 	set_bool(at, &at->b->lab->nic[at->s->index].promiscuous);
 }
 
+static void set_slots(const struct config_setting *at)
+{
+	static const char *const words[] = {
+		[SLOTS_AUTO] = "auto", [SLOTS_STABLE] = "stable", [SLOTS_FRESH] = "fresh", NULL
+	};
+	int i = set_word(at, words, "auto, stable or fresh");
+
+	if (i >= 0)
+		at->b->lab->nic[at->s->index].slots = (enum slots_mode)i;
+}
+
+static void set_receive_view(const struct config_setting *at)
+{
+	static const char *const words[] = { "read-write", "read-only", NULL };
+	int i = set_word(at, words, "read-write or read-only");
+
+	if (i >= 0)
+		at->b->lab->nic[at->s->index].receive_readonly = i;
+}
+
 /* net and peer name other sections: config_check.c looks them up when all are there. */
 static void set_later(const struct config_setting *at)
 {
@@ -450,6 +481,7 @@ static const struct config_key net_keys[] = {
 	{ .name = "crosstalk-share", .set = set_crosstalk_share },
 	{ .name = "crosstalk-window", .set = set_crosstalk_window },
 	{ .name = "receiver-hold", .set = set_receiver_hold },
+	{ .name = "slot-deadline", .set = set_slot_deadline },
 	{ .name = "memory", .set = set_sharing },
 	{ 0 },
 };
@@ -479,6 +511,8 @@ static const struct config_key nic_keys[] = {
 	{ .name = "peer", .set = set_later },
 	{ .name = "model", .set = set_model },
 	{ .name = "promiscuous", .set = set_promiscuous },
+	{ .name = "slots", .set = set_slots },
+	{ .name = "receive-view", .set = set_receive_view },
 	{ 0 },
 };
 

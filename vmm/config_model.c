@@ -140,6 +140,7 @@ static void make_object(struct config_build *b, struct config_section *s)
 			.crosstalk_share = 75,
 			.crosstalk_window = 32,
 			.receiver_hold_us = 1000,
+			.slot_deadline_us = 50000,
 		};
 		break;
 	case KIND_VM:

@@ -186,10 +186,13 @@ static void do_swap(struct client *c, json_t *request)
 	}
 	if (!strcmp(binding, "direct")) {
 		b = BINDING_DIRECT;
+	} else if (!strcmp(binding, "mapped")) {
+		b = BINDING_MAPPED;
 	} else if (!strcmp(binding, "auto")) {
 		pin = false;
 	} else if (strcmp(binding, "uplink")) {
-		reply(c, control_error("no binding %s: it can be uplink, direct or auto", binding));
+		reply(c, control_error("no binding %s: it can be uplink, direct, mapped or auto",
+				       binding));
 		return;
 	}
 	nic = find_nic(v->cfg, name);
@@ -203,7 +206,7 @@ static void do_swap(struct client *c, json_t *request)
 	else if (rc == -ENODEV)
 		reply(c, control_error("the guest of %s is not running", name));
 	else if (rc == -ENOTSUP)
-		reply(c, control_error("net %s cannot do this binding",
+		reply(c, control_error("%s on net %s cannot be bound like that", name,
 				       v->cfg->net[v->cfg->nic[nic].net].name));
 	else
 		reply(c, control_error("%s: %s", name, strerror(-rc)));

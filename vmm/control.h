@@ -10,7 +10,7 @@
  *                                                     {"ok":true,"seq":LAST}
  *   {"cmd":"events","after":SEQ,"follow":true}        without an end: those to come, too, until the
  *                                                     next request or the end of the connection
- *   {"cmd":"swap","nic":"alpha.eth0","binding":"direct"|"uplink"|"auto"}
+ *   {"cmd":"swap","nic":"alpha.eth0","binding":"direct"|"uplink"|"mapped"|"auto"}
  *                                                     {"ok":true}: asked for; carried out at the
  *                                                     NIC's next ring boundary
  *   anything else                                     {"error":"…"}

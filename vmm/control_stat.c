@@ -76,6 +76,7 @@ json_t *control_event(const struct xtalk_event *ev)
 		{ "from", text(binding_name(ev->from)) },
 		{ "to", text(binding_name(ev->to)) },
 		{ "why", text(xtalk_why_name(ev->why)) },
+		{ "detail", text(ev->detail) },
 		{ "frames", number(ev->frames) },
 		{ "window", number(ev->window) },
 		{ "detect_us", number(ev->detect_us) },
@@ -169,6 +170,8 @@ static json_t *counters_object(const struct nic_counters *c)
 		{ "tx_held", number(c->tx_held) },
 		{ "swaps", number(c->swaps) },
 		{ "drain_timeouts", number(c->drain_timeouts) },
+		{ "maps", number(c->maps) },
+		{ "rescues", number(c->rescues) },
 		{ "interrupts", number(c->interrupts) },
 		{ "doorbells", number(c->doorbells) },
 		{ "guest_faults", number(c->guest_faults) },
@@ -206,6 +209,8 @@ static json_t *nic_object(const struct lab_view *v, unsigned i)
 		{ "link", text(info.link_up ? "up" : "down") },
 		{ "open_lanes", number(info.port.nr_open_lanes) },
 		{ "lanes", lane_names(&info.port) },
+		{ "mapped_to", text(info.port.mapped_to) },
+		{ "not_mapped", text(info.port.not_mapped) },
 		{ "counters", counters_object(&info.counters) },
 	};
 

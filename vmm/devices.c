@@ -34,6 +34,7 @@ struct device {
 	/* NIC: its own physical device, if it has one, and the switch of its net */
 	struct tap *tap;
 	struct netswitch *sw;
+	struct port_memory memory; /* as its switch may use it */
 	/* disk: its own thread */
 	struct loop own_loop;
 	bool has_loop;
@@ -103,6 +104,22 @@ static struct port *nic_port(const struct device *dev)
 	return dev->kind == DEV_E1000 ? e1000_port(dev->e1000) : virtio_net_port(dev->net);
 }
 
+/* What may be mapped, and what vm.ini says of the driver. Before the port is attached. */
+static void set_memory(struct devices *d, struct device *dev, const struct nic_config *nic)
+{
+	struct port *port = nic_port(dev);
+
+	if (nic->slots == SLOTS_FRESH)
+		return;
+	dev->memory = d->p.memory;
+	dev->memory.receive_readonly = nic->receive_readonly;
+	port->memory = &dev->memory;
+	if (nic->slots == SLOTS_STABLE)
+		atomic_store(&port->slots_stable, true);
+	else if (dev->kind == DEV_NET)
+		virtio_net_offer_stable_slots(dev->net);
+}
+
 static int add_nic(struct devices *d, struct device *dev, unsigned index)
 {
 	const struct nic_config *nic = &d->p.cfg->nic[index];
@@ -121,6 +138,7 @@ static int add_nic(struct devices *d, struct device *dev, unsigned index)
 			return rc;
 		np.uplink = tap_carrier(dev->tap);
 	}
+	set_memory(d, dev, nic);
 	np.port = nic_port(dev);
 	np.promiscuous = nic->promiscuous;
 	if (nic->peer >= 0)
@@ -374,6 +392,18 @@ int devices_nic_info(struct devices *d, unsigned nic, struct nic_info *out)
 	read_signals(dev, &signals);
 	nic_info_read(out, nic_port(dev), &signals, dev->sw);
 	return 0;
+}
+
+bool devices_write_refused(struct devices *d)
+{
+	for (unsigned i = 0; i < d->nr; i++) {
+		const struct port_memory *mem = &d->dev[i].memory;
+
+		if (mem->receive_readonly && mem->write_refused &&
+		    mem->write_refused(mem->refused_arg))
+			return true;
+	}
+	return false;
 }
 
 int devices_nic_swap(struct devices *d, unsigned nic, bool pin, enum binding b)

@@ -18,6 +18,7 @@ struct devices_params {
 	struct chardev *virtio_console;
 	struct platform *plat;
 	struct pci_host *pci;
+	struct port_memory memory; /* copied for each NIC */
 };
 
 /* How many virtio devices a guest has: NICs of other models are none. */
@@ -34,6 +35,9 @@ void devices_destroy(struct devices *d);
 
 /* A NIC of the lab, by its index in cfg. -ENOENT: it is not this guest's. */
 int devices_nic_info(struct devices *d, unsigned nic, struct nic_info *out);
+/* A vCPU has written where it may only read: does the switch of a NIC take that back? vCPU threads;
+ * may wait for loops and the remapper. */
+bool devices_write_refused(struct devices *d);
 /* netswitch_command() for it. -ENOTSUP: it is on no switch. */
 int devices_nic_swap(struct devices *d, unsigned nic, bool pin, enum binding b);
 

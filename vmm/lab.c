@@ -208,7 +208,9 @@ static int open_switch(struct lab *lab, unsigned n)
 			   .threshold = net->crosstalk_threshold,
 			   .share_percent = net->crosstalk_share,
 			   .window = net->crosstalk_window,
-			   .hold_us = net->receiver_hold_us },
+			   .hold_us = net->receiver_hold_us,
+			   .map = net->sharing == SHARING_AUTO,
+			   .slot_deadline_us = net->slot_deadline_us },
 		.remapper = lab->remapper,
 	};
 	unsigned users = 0;

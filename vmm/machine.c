@@ -33,7 +33,8 @@ struct machine {
 	struct arch_entry entry;
 	struct vcpu *vcpu;
 	unsigned nr_vcpus; /* created */
-	_Atomic bool leave;
+	struct vcpu_gate gate;
+	_Atomic bool leave; /* the vCPUs' */
 	bool started;
 	char mem_name[CONFIG_NAME_MAX + 8];
 };
@@ -60,6 +61,58 @@ static void on_event(void *arg, enum machine_event ev, int status)
 	m->p.event(m->p.arg, ev, status);
 }
 
+/* -- What the remapper may do to the guest: see struct port_memory. Any thread. -- */
+
+static void on_hold(void *arg)
+{
+	vcpu_gate_hold(&((struct machine *)arg)->gate);
+}
+
+static void on_release(void *arg)
+{
+	vcpu_gate_release(&((struct machine *)arg)->gate);
+}
+
+static void on_lost(void *arg)
+{
+	struct machine *m = arg;
+
+	log_error(m->cfg->name, "its memory cannot be put back as it was");
+	on_event(m, MACHINE_HOST_FAULT, ENOMEM);
+	vcpu_gate_wake(&m->gate);
+}
+
+void machine_memory(struct machine *m, struct port_memory *out)
+{
+	*out = (struct port_memory){
+		.mem = &m->mem,
+		.domain = m->cfg->domain,
+		.hold = on_hold,
+		.release = on_release,
+		.lost = on_lost,
+		.arg = m,
+	};
+}
+
+static bool on_write_refused(void *arg)
+{
+	return devices_write_refused(((struct machine *)arg)->devices);
+}
+
+/* Whether vCPUs may be refused writes that xvmm's devices make. */
+static bool needs_vcpu_view(const struct machine *m)
+{
+	const struct lab_config *lab = m->p.cfg;
+
+	for (unsigned i = 0; i < lab->nr_nics; i++) {
+		const struct nic_config *nic = &lab->nic[i];
+
+		if (nic->guest == m->p.guest && nic->receive_readonly && nic->slots != SLOTS_FRESH)
+			return true;
+	}
+	return false;
+}
+
 static int create_memory(struct machine *m, char *why, size_t bytes)
 {
 	struct gmem_layout layout[GMEM_MAX_REGIONS];
@@ -70,6 +123,8 @@ static int create_memory(struct machine *m, char *why, size_t bytes)
 		flags |= GMEM_HUGE_2M;
 	else if (m->cfg->hugepages == HUGEPAGES_1G)
 		flags |= GMEM_HUGE_1G;
+	if (m->cfg->hugepages == HUGEPAGES_NO && needs_vcpu_view(m))
+		flags |= GMEM_VCPU_VIEW;
 	n = arch_mem_layout(m->cfg->memory_bytes, layout);
 	if (n < 0)
 		return fail(why, bytes, n, "memory of %llu MiB",
@@ -123,7 +178,7 @@ static int create_vm(struct machine *m, char *why, size_t bytes)
 			.slot = i,
 			.guest_phys_addr = r->base,
 			.memory_size = r->size_bytes,
-			.userspace_addr = (uintptr_t)r->hva,
+			.userspace_addr = (uintptr_t)m->mem.vcpu_map + r->file_offset,
 		};
 
 		if (ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
@@ -179,6 +234,7 @@ static int create_devices(struct machine *m, char *why, size_t bytes)
 	};
 	int rc;
 
+	machine_memory(m, &dp.memory);
 	rc = arch_devices_create(&m->arch_devices, &ap);
 	if (rc)
 		return fail(why, bytes, rc, "platform devices");
@@ -200,8 +256,9 @@ static int create_vcpus(struct machine *m, char *why, size_t bytes)
 
 		v->guest = m->cfg->name;
 		v->event = on_event;
+		v->write_refused = on_write_refused;
 		v->arg = m;
-		v->leave = &m->leave;
+		v->gate = &m->gate;
 		rc = vcpu_create(v, m->p.kvm, m->vm_fd, i);
 		if (rc)
 			return fail(why, bytes, rc, "KVM_CREATE_VCPU %u", i);
@@ -231,6 +288,7 @@ int machine_create(struct machine **out, const struct machine_params *params, ch
 	m->cfg = &params->cfg->guest[params->guest];
 	m->vm_fd = -1;
 	m->mem.fd = -1;
+	vcpu_gate_init(&m->gate, &m->leave, VCPU_SIGNAL);
 	bus_init(&m->mmio, "mmio");
 	bus_init(&m->pio, "pio");
 	/* The kernel before KVM: a file that can't be booted costs nothing. */
@@ -274,8 +332,7 @@ void machine_stop(struct machine *m)
 	if (!m->started)
 		return;
 	atomic_store(&m->leave, true);
-	for (unsigned i = 0; i < m->nr_vcpus; i++)
-		vcpu_kick(&m->vcpu[i]);
+	vcpu_gate_wake(&m->gate);
 	for (unsigned i = 0; i < m->nr_vcpus; i++)
 		vcpu_join(&m->vcpu[i]);
 	/* While the loops still run: a device stops on its own thread, with all its work done. */
@@ -301,6 +358,7 @@ void machine_destroy(struct machine *m)
 	gmem_destroy(&m->mem);
 	bus_fini(&m->pio);
 	bus_fini(&m->mmio);
+	vcpu_gate_fini(&m->gate);
 	free(m);
 }
 

@@ -12,6 +12,7 @@
 #define VMM_MACHINE_H
 
 #include "arch/arch.h"
+#include "base/carrier.h"
 #include "base/chardev.h"
 #include "base/loop.h"
 #include "vmm/config.h"
@@ -55,6 +56,9 @@ void machine_power_button(struct machine *m);
 /* A NIC of this guest, by its index in cfg; see devices.h. */
 int machine_nic_info(struct machine *m, unsigned nic, struct nic_info *out);
 int machine_nic_swap(struct machine *m, unsigned nic, bool pin, enum binding b);
+/* Its memory, for who rebinds parts of it; receive_readonly is a NIC's matter. The machine outlives
+ * it. May be called, and used, whether the machine runs, does not yet or no longer. */
+void machine_memory(struct machine *m, struct port_memory *out);
 /* How the kernel was entered, for the log: "Linux 64-bit", "PVH", "Multiboot". */
 const char *machine_protocol(const struct machine *m);
 

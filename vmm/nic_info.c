@@ -43,6 +43,8 @@ void nic_info_read(struct nic_info *out, struct port *port, const struct nic_sig
 	read_counters(&out->counters, &port->stats, signals);
 	out->counters.swaps = out->port.swaps;
 	out->counters.drain_timeouts = out->port.drain_timeouts;
+	out->counters.maps = out->port.maps;
+	out->counters.rescues = out->port.rescues;
 }
 
 static void traffic_add(struct nic_traffic *to, const struct nic_traffic *more)
@@ -65,6 +67,8 @@ void nic_counters_add(struct nic_counters *to, const struct nic_counters *more)
 	to->tx_held += more->tx_held;
 	to->swaps += more->swaps;
 	to->drain_timeouts += more->drain_timeouts;
+	to->maps += more->maps;
+	to->rescues += more->rescues;
 	to->interrupts += more->interrupts;
 	to->doorbells += more->doorbells;
 	to->guest_faults += more->guest_faults;

@@ -18,7 +18,7 @@ struct nic_traffic {
 struct nic_counters {
 	struct nic_traffic total, path[NR_PATHS];
 	uint64_t tx_dropped, rx_dropped, tx_invalid, tx_spoofed, tx_held;
-	uint64_t swaps, drain_timeouts;
+	uint64_t swaps, drain_timeouts, maps, rescues;
 	uint64_t interrupts, doorbells, guest_faults;
 };
 

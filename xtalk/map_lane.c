@@ -199,8 +199,10 @@ static const char *obstacle(const struct member *m, const struct member *to)
 static void begin_gather(struct member *m, uint64_t now)
 {
 	m->map->began_ns = now;
+	m->map->seen = 0;
+	m->map->seen_ns = now;
 	set_state(m->map, MAP_GATHER);
-	wait_for(m, NULL, now + MAP_GATHER_LIMIT_NS, now);
+	wait_for(m, NULL, now + MAP_GATHER_IDLE_NS, now);
 }
 
 /* At the end of a turn. */
@@ -310,6 +312,18 @@ static void wait_for_receiver(struct member *m, uint64_t now)
 
 /* -- One frame -- */
 
+/* ON: a receiver that is not live takes the lane down, whether it says so (it stops) or not (a ring
+ * that breaks a rule). */
+static bool open_receiver(struct member *m, struct member *to)
+{
+	if (!map_lane_is(m->map, MAP_ON))
+		return false;
+	if (delivery_open(&m->delivery, to->port))
+		return true;
+	map_lane_end(m, BINDING_DIRECT, WHY_RESET, NULL);
+	return false;
+}
+
 /* Uses up the receiver's next slot. Its receive side is open. */
 static int put(struct member *m, struct member *to, const struct frame *f, uint32_t len)
 {
@@ -368,7 +382,7 @@ int map_lane_put(struct member *m, const struct frame *f)
 	uint64_t features;
 	int rc;
 
-	if (!map_lane_is(m->map, MAP_ON) || !delivery_open(&m->delivery, to->port))
+	if (!open_receiver(m, to))
 		return -EAGAIN;
 	features = atomic_load_explicit(&to->port->rx_features, memory_order_relaxed);
 	if (vnet_hdr_needs(&f->hdr) & ~features) {
@@ -421,7 +435,7 @@ int map_lane_before(struct member *m, const struct frame *f, bool allowed)
 		return 0;
 	/* A frame for somebody else uses the receiver's slot up, too: the rings go in step. */
 	to = receiver(m);
-	if (!delivery_open(&m->delivery, to->port))
+	if (!open_receiver(m, to))
 		return -EAGAIN;
 	rc = put(m, to, f, 0);
 	return rc ? put_failed(m, rc, 0) : 0;
@@ -497,12 +511,13 @@ static void service_on(struct member *m, bool end)
 
 	complete(m, l->release);
 	l->release = 0;
-	if (!delivery_open(&m->delivery, to->port))
+	if (!open_receiver(m, to))
 		return;
 	collect(m, to, now);
 	if (!map_lane_is(l, MAP_ON) || !end)
 		return;
-	if (!l->puts) {
+	/* `again` without a slot to wait for: the receiver has taken slots back. */
+	if (!l->puts && !m->again) {
 		wait_over(m);
 		return;
 	}
@@ -518,10 +533,27 @@ static void service_on(struct member *m, bool end)
 		collect(m, to, now);
 }
 
+/* A sender that waits for completions before its ring is full would wait for ever. */
+static void service_gather(struct member *m, uint64_t now)
+{
+	struct map_lane *l = m->map;
+
+	if (l->kept != l->seen) {
+		l->seen = l->kept;
+		l->seen_ns = now;
+	}
+	if (now - l->seen_ns < MAP_GATHER_IDLE_NS && now - l->began_ns < MAP_GATHER_LIMIT_NS) {
+		wait_for(m, NULL, l->seen_ns + MAP_GATHER_IDLE_NS, now);
+		return;
+	}
+	map_lane_not_mapped(l, "too little traffic to fill the ring");
+	map_lane_back_off(l, now);
+	give_up(m);
+}
+
 void map_lane_service(struct member *m, bool end)
 {
 	struct map_lane *l = m->map;
-	uint64_t now;
 
 	switch (state_of(l)) {
 	case MAP_OFF:
@@ -529,12 +561,8 @@ void map_lane_service(struct member *m, bool end)
 			complete_all(m);
 		break;
 	case MAP_GATHER:
-		now = switch_now_ns();
-		if (end && now - l->began_ns > MAP_GATHER_LIMIT_NS) {
-			map_lane_not_mapped(l, "too little traffic");
-			map_lane_back_off(l, now);
-			give_up(m);
-		}
+		if (end)
+			service_gather(m, switch_now_ns());
 		break;
 	case MAP_WAIT:
 		if (end)

@@ -39,6 +39,7 @@ enum map_state { MAP_OFF, MAP_GATHER, MAP_WAIT, MAP_MOVING, MAP_ON, MAP_LEAVING 
 /* How long the sender may take to fill its ring, and the receiver to empty its own, before that is
  * given up; how soon the latter is looked at again. */
 #define MAP_GATHER_LIMIT_NS UINT64_C(200000000)
+#define MAP_GATHER_IDLE_NS  UINT64_C(10000000) /* it sends nothing more */
 #define MAP_WAIT_LIMIT_NS   UINT64_C(20000000)
 #define MAP_WAIT_STEP_NS    UINT64_C(100000)
 /* No try within that time after one that failed, or after a mapping that ended against its will;
@@ -68,6 +69,8 @@ struct map_lane {
 
 	/* GATHER, WAIT */
 	uint64_t began_ns;
+	unsigned seen;		  /* frames kept, when that was looked at last, … */
+	uint64_t seen_ns;	  /* … and when they became so many */
 	uint32_t sent[SLOTS_MAX]; /* bytes of the frame in each slot of `track`, if it was for `to`
 				   */
 	bool sampled;		  /* rx is how that receiver's ring looked the last time … */

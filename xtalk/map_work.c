@@ -60,6 +60,9 @@ static void bind(struct member *m, enum binding to, enum xtalk_why why, const ch
 	m->swap_pending = true;
 	m->swap_began_ns = l->began_ns;
 	steer_bind(m, to, why);
+	/* Where the binding has not changed nobody was told. */
+	m->swap_pending = false;
+	memset(&m->swap, 0, sizeof(m->swap));
 }
 
 /* -- On -- */

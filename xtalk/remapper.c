@@ -27,7 +27,7 @@ struct remapper {
 
 static void log_event(const struct xtalk_event *ev)
 {
-	char frames[192] = "", swap[48] = "";
+	char frames[192] = "", swap[48] = "", detail[sizeof(ev->detail) + 2] = "";
 
 	if (ev->window)
 		snprintf(frames, sizeof(frames),
@@ -37,12 +37,14 @@ static void log_event(const struct xtalk_event *ev)
 	if (ev->swap_us)
 		snprintf(swap, sizeof(swap), ", swapped in %llu us",
 			 (unsigned long long)ev->swap_us);
+	if (ev->detail[0])
+		snprintf(detail, sizeof(detail), ": %s", ev->detail);
 	if (ev->from == ev->to)
-		log_info(ev->net, "%s: stays %s (%s%s)", ev->nic, binding_name(ev->to),
-			 xtalk_why_name(ev->why), frames);
+		log_info(ev->net, "%s: stays %s (%s%s%s)", ev->nic, binding_name(ev->to),
+			 xtalk_why_name(ev->why), detail, frames);
 	else
-		log_info(ev->net, "%s: %s to %s (%s%s%s)", ev->nic, binding_name(ev->from),
-			 binding_name(ev->to), xtalk_why_name(ev->why), frames, swap);
+		log_info(ev->net, "%s: %s to %s (%s%s%s%s)", ev->nic, binding_name(ev->from),
+			 binding_name(ev->to), xtalk_why_name(ev->why), detail, frames, swap);
 }
 
 /* On the remapper's loop. */

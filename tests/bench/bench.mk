@@ -5,8 +5,8 @@ $(BUILD)/bench/%: tests/bench/%.c
 	$(Q)$(CC) $(CSTD) $(WARN) $(CFLAGS) -o $@ $< $(shell $(PKGCONFIG) --cflags --libs jansson)
 
 # Drives xvmm's own device code, so it is linked with it.
-LANE_OBJS := $(addprefix $(BUILD)/tests/,bench/bench_lane.o bench/lane_nic.o bench/lane_host.o \
-	       unit/mock_platform.o)
+LANE_OBJS := $(addprefix $(BUILD)/tests/,bench/bench_lane.o bench/lane_bench.o bench/lane_nic.o \
+	       bench/lane_host.o bench/lane_slots.o bench/bench_mapped.o unit/mock_platform.o)
 $(BUILD)/bench/bench_lane: $(LANE_OBJS) $(BUILD)/libxvmm.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

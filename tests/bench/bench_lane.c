@@ -3,13 +3,15 @@
  * Writes one JSON object on standard output, and which aims were met on standard error.
  *
  *     bench_lane ROUNDS
- *     bench_lane tap|direct|shared 64|1500|gso SECONDS     (one path alone, for a profiler)
+ *     bench_lane tap|direct|shared|slots|mapped 64|1500|gso SECONDS   (one path alone, for a
+ *     profiler)
  *
  * Two virtio-net devices with drivers (lane_nic.h) in one thread, on three kinds of path:
  *
  *   tap      A ─▶ TAP ─▶ host bridge ─▶ TAP ─▶ B, vnet headers and all offloads on (crosstalk =
  * off) direct   the same, bound `direct`: the TAPs are there and are passed by (uplink = bridge:)
  *   shared   both on the switch of a net without an uplink
+ *   mapped, slots   drivers with stable slots, bound `mapped` and `direct`: bench_mapped.c
  *
  * One section is one batch: the driver of A fills the ring and rings (not timed), A's loop serves
  * the doorbell and B's loop reads the TAP until all is in B's used ring (timed), B's driver checks
@@ -32,18 +34,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "tests/bench/bench_mapped.h"
+#include "tests/bench/lane_bench.h"
 #include "tests/bench/lane_host.h"
-#include "tests/bench/lane_nic.h"
-#include "vmm/tap.h"
-#include "xtalk/netswitch.h"
-#include "xtalk/remapper.h"
 
-#define MIN_ROUNDS   10
-#define MAX_ROUNDS   1000
-#define NR_FLAT	     128
-#define OUTSIDE_MAC  "52:54:00:ff:00:01"
-#define MAX_TURNS    1000
-#define SWAP_TIMEOUT 5000 /* ms */
+#define MIN_ROUNDS  10
+#define NR_FLAT	    128
+#define OUTSIDE_MAC "52:54:00:ff:00:01"
 
 struct pair {
 	const char *name;
@@ -52,80 +49,6 @@ struct pair {
 	unsigned sections; /* timed ones per round, for a small frame */
 	uint64_t late;	   /* sections in which B's loop had to look again */
 };
-
-enum { SHAPE_64, SHAPE_1500, SHAPE_GSO, NR_SHAPES };
-
-static const struct lane_shape shapes[NR_SHAPES] = {
-	{ .name = "64", .len = 64, .batch = 64, .rx_bytes = 1536 },
-	{ .name = "1500", .len = 1500, .tcp = true, .batch = 64, .rx_bytes = 1536 },
-	/* 45 segments of 1448 bytes are the most that Linux sends at once. */
-	{ .name = "gso",
-	  .len = 65226,
-	  .tcp = true,
-	  .gso_size = 1448,
-	  .batch = LANE_GSO_FRAMES,
-	  .rx_bytes = 4096 },
-};
-
-struct bench {
-	unsigned rounds, round;
-	uint64_t clock_ns; /* one pair of readings */
-	struct remapper *remapper;
-	bool host; /* TAPs can be had */
-	int world; /* what is sent to OUTSIDE_MAC can be read from here */
-	json_t *out;
-};
-
-/* -- Clock and figures -- */
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *v, unsigned n)
-{
-	qsort(v, n, sizeof(*v), by_value);
-	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
-static uint64_t clock_cost_ns(void)
-{
-	double v[1001];
-
-	for (unsigned i = 0; i < ARRAY_SIZE(v); i++) {
-		uint64_t t = lane_cpu_ns();
-
-		v[i] = (double)(lane_cpu_ns() - t);
-	}
-	return (uint64_t)median(v, ARRAY_SIZE(v));
-}
-
-struct figure {
-	const char *key;
-	double v[MAX_ROUNDS];
-	unsigned n;
-};
-
-static void add(struct figure *f, double v)
-{
-	f->v[f->n++] = v;
-}
-
-static double report(struct bench *b, struct figure *f)
-{
-	double v;
-
-	if (!f->n) {
-		json_object_set_new(b->out, f->key, json_null());
-		return 0;
-	}
-	v = median(f->v, f->n);
-	json_object_set_new(b->out, f->key, json_real(v));
-	return v;
-}
 
 /* -- Sections -- */
 
@@ -223,53 +146,7 @@ static uint64_t section_out(struct bench *b, struct lane_nic *a, const struct la
 	return t > b->clock_ns ? t - b->clock_ns : 0;
 }
 
-/* -- Nets -- */
-
-static struct netswitch *net_create(struct bench *b, const char *name, bool own_uplinks,
-				    enum xtalk_mode mode)
-{
-	struct netswitch *sw;
-	struct netswitch_params params = {
-		.name = name,
-		.uplink_fd = -1,
-		.own_uplinks = own_uplinks,
-		.rules = { .mode = mode,
-			   .threshold = 8,
-			   .share_percent = 75,
-			   .window = 64,
-			   .hold_us = 1000 },
-		.remapper = b->remapper,
-	};
-	int err = netswitch_create(&sw, &params);
-
-	if (err)
-		lane_die("netswitch_create: %s", strerror(-err));
-	return sw;
-}
-
-static void net_join(struct netswitch *sw, struct lane_nic *n, struct carrier *uplink)
-{
-	struct netswitch_port np = { .port = n->port, .uplink = uplink };
-	struct carrier *c;
-	int err;
-
-	/* The uplink carries for the NIC, whoever stands between them. */
-	lane_nic_plug(n, uplink);
-	err = netswitch_attach(sw, &np, &c);
-	if (err)
-		lane_die("netswitch_attach: %s", strerror(-err));
-	lane_nic_plug(n, c);
-}
-
-static struct carrier *tap_for(struct tap **t, struct lane_nic *n, const char *ifname,
-			       const char *br)
-{
-	int err = tap_create(t, n->dev->name, lane_host_tap(ifname, br), &n->loop);
-
-	if (err)
-		lane_die("tap_create: %s", strerror(-err));
-	return tap_carrier(*t);
-}
+/* -- Pairs -- */
 
 static void pair_start(struct bench *b, struct pair *p)
 {
@@ -498,15 +375,8 @@ static void outside_round(struct bench *b, struct outside *o)
 
 /* -- Aims -- */
 
-static void aim(const char *what, double is, double want, bool at_least)
-{
-	bool met = at_least ? is >= want : is <= want;
-
-	fprintf(stderr, "bench_lane: %-44s %8.3f, aim %s %.2f: %s\n", what, is,
-		at_least ? ">=" : "<=", want, met ? "met" : "MISSED");
-}
-
-static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct outside *o)
+static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct outside *o,
+		       struct mapped *m)
 {
 	double ns[3][NR_SHAPES], copy, two, many, off, dynamic;
 	char qdisc[32];
@@ -531,6 +401,7 @@ static void report_all(struct bench *b, struct lanes *l, struct flat *f, struct 
 	aim("64 B: 128 guests / 2 guests", many / two, 1.1, false);
 	if (b->host)
 		aim("to outside: dynamic / off", dynamic / off, 1.01, false);
+	mapped_report(b, m, ns[b->host ? 1 : 2]);
 	if (b->host) {
 		lane_host_qdisc("tb", qdisc, sizeof(qdisc));
 		fprintf(stderr, "bench_lane: queueing discipline of the TAPs: %s\n", qdisc);
@@ -553,6 +424,13 @@ static void host_init(struct bench *b)
 	lane_host_bridge("brd");
 	lane_host_bridge("bro");
 	b->world = lane_host_outside("world", "bro", OUTSIDE_MAC);
+}
+
+static int profile_mapped(struct bench *b, const char *path, const char *shape, unsigned seconds)
+{
+	bool direct = !strcmp(path, "slots");
+
+	return mapped_profile(b, mapped_init(b, 0x500), shape, direct, seconds) ? 0 : 2;
 }
 
 static int profile(struct bench *b, struct lanes *l, const char *path, const char *shape,
@@ -584,6 +462,7 @@ int main(int argc, char **argv)
 	static struct lanes lanes;
 	static struct flat flat;
 	static struct outside outside;
+	struct mapped *mapped;
 	struct rlimit files = { 4096, 4096 };
 
 	if (argc != 2 && argc != 4)
@@ -597,17 +476,21 @@ int main(int argc, char **argv)
 	if (remapper_create(&b.remapper))
 		lane_die("remapper_create");
 	b.clock_ns = clock_cost_ns();
+	if (argc == 4 && (!strcmp(argv[1], "mapped") || !strcmp(argv[1], "slots")))
+		return profile_mapped(&b, argv[1], argv[2], (unsigned)atoi(argv[3]));
 	lanes_init(&b, &lanes);
 	if (argc == 4)
 		return profile(&b, &lanes, argv[1], argv[2], (unsigned)atoi(argv[3]));
+	mapped = mapped_init(&b, 0x500);
 	flat_init(&b, &flat);
 	outside_init(&b, &outside);
 	for (b.round = 0; b.round < b.rounds; b.round++) {
 		lanes_round(&b, &lanes);
+		mapped_round(&b, mapped);
 		flat_round(&b, &flat);
 		outside_round(&b, &outside);
 	}
-	report_all(&b, &lanes, &flat, &outside);
+	report_all(&b, &lanes, &flat, &outside, mapped);
 	json_dumpf(b.out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	putchar('\n');
 	json_decref(b.out);
@@ -616,7 +499,7 @@ int main(int argc, char **argv)
 usage:
 	fprintf(stderr,
 		"usage: bench_lane ROUNDS (%u to %u)\n"
-		"       bench_lane tap|direct|shared 64|1500|gso SECONDS\n",
+		"       bench_lane tap|direct|shared|slots|mapped 64|1500|gso SECONDS\n",
 		MIN_ROUNDS, MAX_ROUNDS);
 	return 2;
 }

@@ -14,9 +14,7 @@
 #include "base/iov.h"
 #include "xtalk/offload.h"
 
-enum { RX, TX };
-
-#define MEM_BYTES     MIB(8)
+#define MEM_BYTES     MIB(8) /* but for slots */
 #define SMALL_BYTES   1536
 #define LARGE_BYTES   4096
 #define HEAD_STRIDE   704 /* of Linux's small skb heads: not a power of two, as in life */
@@ -42,7 +40,7 @@ void lane_die(const char *fmt, ...)
 	exit(1);
 }
 
-static void *at(const struct lane_nic *n, gpa_t gpa)
+void *lane_nic_at(const struct lane_nic *n, gpa_t gpa)
 {
 	return n->mp.mem.region[0].hva + gpa;
 }
@@ -87,7 +85,7 @@ static gpa_t place(gpa_t *next, uint64_t bytes)
 	return gpa;
 }
 
-struct lane_nic *lane_nic_create(const char *name, unsigned id)
+struct lane_nic *lane_nic_create_with(const char *name, unsigned id, uint64_t slots_bytes)
 {
 	const uint8_t mac[6] = { 0x52, 0x54, 0, 0, (uint8_t)(id >> 8), (uint8_t)id };
 	struct lane_nic *n = calloc(1, sizeof(*n));
@@ -95,7 +93,8 @@ struct lane_nic *lane_nic_create(const char *name, unsigned id)
 
 	if (!n)
 		lane_die("no memory");
-	mock_platform_init(&n->mp, MEM_BYTES, 0);
+	mock_platform_init(&n->mp, MEM_BYTES + slots_bytes, 0);
+	n->slots = MEM_BYTES;
 	if (loop_init(&n->loop, name))
 		lane_die("loop: %s", strerror(errno));
 	/* This thread turns it: what others post is carried to here. */
@@ -124,6 +123,11 @@ struct lane_nic *lane_nic_create(const char *name, unsigned id)
 	n->tx_table = place(&next, LANE_RING * TABLE_DESCS * sizeof(struct vring_desc));
 	n->tx_data = place(&next, LANE_GSO_FRAMES * DATA_STRIDE);
 	return n;
+}
+
+struct lane_nic *lane_nic_create(const char *name, unsigned id)
+{
+	return lane_nic_create_with(name, id, 0);
 }
 
 void lane_nic_plug(struct lane_nic *n, struct carrier *c)
@@ -170,23 +174,13 @@ bool lane_nic_turn(struct lane_nic *n)
 
 /* -- Rings -- */
 
-static uint16_t load16(const uint16_t *p)
-{
-	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
-}
-
-static void store16(uint16_t *p, uint16_t v)
-{
-	__atomic_store_n(p, v, __ATOMIC_RELEASE);
-}
-
-static void offer(struct lane_nic *n, unsigned q, uint16_t head)
+void lane_nic_offer(struct lane_nic *n, unsigned q, uint16_t head)
 {
 	n->ring[q].avail->ring[n->avail[q]++ % LANE_RING] = head;
 }
 
 /* Publishes what was offered; rings if the device asked for it (2.7.10). */
-static void publish(struct lane_nic *n, unsigned q)
+void lane_nic_publish(struct lane_nic *n, unsigned q)
 {
 	uint64_t one = 1;
 	uint16_t old = n->kicked[q];
@@ -202,7 +196,7 @@ static void publish(struct lane_nic *n, unsigned q)
 }
 
 /* The interrupt was seen to: as an irqfd, whose count nobody reads while it is low. */
-static void ack_irq(struct lane_nic *n, unsigned q)
+void lane_nic_ack(struct lane_nic *n, unsigned q)
 {
 	uint64_t v;
 
@@ -219,15 +213,15 @@ static void give_rx(struct lane_nic *n, uint16_t slot, uint32_t bytes)
 		b->gpa = n->rx_large + (gpa_t)(slot + slot / 8) * bytes;
 	else
 		b->gpa = n->rx_small + (gpa_t)slot * bytes;
-	n->ring[RX].desc[slot] = (struct vring_desc){
+	n->ring[LANE_RX].desc[slot] = (struct vring_desc){
 		.addr = b->gpa,
 		.len = bytes,
 		.flags = VRING_DESC_F_WRITE,
 	};
-	offer(n, RX, slot);
+	lane_nic_offer(n, LANE_RX, slot);
 }
 
-void lane_nic_start(struct lane_nic *n, uint32_t rx_bytes)
+void lane_nic_begin(struct lane_nic *n)
 {
 	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
 
@@ -239,7 +233,7 @@ void lane_nic_start(struct lane_nic *n, uint32_t rx_bytes)
 	virtio_set_status(n->dev, status);
 	for (unsigned q = 0; q < 2; q++) {
 		struct vring *r = &n->ring[q];
-		uint8_t *base = at(n, n->ring_gpa[q]);
+		uint8_t *base = lane_nic_at(n, n->ring_gpa[q]);
 
 		memset(base, 0, vring_size(LANE_RING, 4));
 		vring_init(r, LANE_RING, base, 4);
@@ -250,19 +244,31 @@ void lane_nic_start(struct lane_nic *n, uint32_t rx_bytes)
 		n->avail[q] = n->kicked[q] = n->used[q] = 0;
 		virtio_queue_enable(n->dev, q);
 	}
-	for (unsigned i = 0; i < LANE_RING; i++)
-		give_rx(n, (uint16_t)i, rx_bytes);
-	publish(n, RX);
-	virtio_set_status(n->dev, status | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+void lane_nic_live(struct lane_nic *n)
+{
+	lane_nic_publish(n, LANE_RX);
+	virtio_set_status(n->dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+					  VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
 	if (!n->dev->live)
 		lane_die("%s does not start", n->dev->name);
+}
+
+void lane_nic_start(struct lane_nic *n, uint32_t rx_bytes)
+{
+	lane_nic_begin(n);
+	for (unsigned i = 0; i < LANE_RING; i++)
+		give_rx(n, (uint16_t)i, rx_bytes);
+	lane_nic_live(n);
 }
 
 /* -- Frames -- */
 
 static uint8_t *slot_frame(const struct lane_nic *n, unsigned slot)
 {
-	return (uint8_t *)at(n, n->tx_head) + slot * HEAD_STRIDE + HEAD_AT + VNET_HDR_BYTES;
+	return (uint8_t *)lane_nic_at(n, n->tx_head) + slot * HEAD_STRIDE + HEAD_AT +
+	       VNET_HDR_BYTES;
 }
 
 /* What follows the head, and how much there is of it. */
@@ -273,12 +279,12 @@ static gpa_t slot_data(const struct lane_nic *n, const struct lane_shape *s, uns
 	return n->tx_data + (gpa_t)slot * SMALL_DATA;
 }
 
-static uint32_t head_bytes(const struct lane_shape *s)
+uint32_t lane_nic_head_bytes(const struct lane_shape *s)
 {
 	return s->tcp ? TCP_HEAD : s->len;
 }
 
-static size_t seq_at(const struct lane_shape *s)
+size_t lane_nic_seq_at(const struct lane_shape *s)
 {
 	return s->tcp ? TCP_SEQ_AT : UDP_SEQ_AT;
 }
@@ -289,8 +295,8 @@ static void put16(uint8_t *p, unsigned v)
 	p[1] = (uint8_t)v;
 }
 
-static void make_headers(const struct lane_shape *s, uint8_t *f, const uint8_t *dst,
-			 const uint8_t *src)
+void lane_nic_headers(const struct lane_shape *s, uint8_t *f, const uint8_t *dst,
+		      const uint8_t *src)
 {
 	static const uint8_t ips[8] = { 10, 9, 0, 1, 10, 9, 0, 2 };
 	uint8_t *ip = f + 14, *l4 = f + 34;
@@ -324,7 +330,7 @@ static void make_headers(const struct lane_shape *s, uint8_t *f, const uint8_t *
 	}
 }
 
-static struct virtio_net_hdr_v1 vnet_hdr(const struct lane_shape *s)
+struct virtio_net_hdr_v1 lane_nic_vnet_hdr(const struct lane_shape *s)
 {
 	return (struct virtio_net_hdr_v1){
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
@@ -338,8 +344,8 @@ static struct virtio_net_hdr_v1 vnet_hdr(const struct lane_shape *s)
 
 void lane_nic_shape(struct lane_nic *n, const struct lane_shape *s, const uint8_t *dst)
 {
-	struct virtio_net_hdr_v1 hdr = vnet_hdr(s);
-	uint32_t head = head_bytes(s), rest = s->len - head;
+	struct virtio_net_hdr_v1 hdr = lane_nic_vnet_hdr(s);
+	uint32_t head = lane_nic_head_bytes(s), rest = s->len - head;
 	uint32_t seed = s->len;
 
 	n->tx_shape = s;
@@ -349,11 +355,11 @@ void lane_nic_shape(struct lane_nic *n, const struct lane_shape *s, const uint8_
 		memset(f, 0, head);
 		for (uint32_t b = s->tcp ? head : UDP_HEAD; b < head; b++)
 			f[b] = (uint8_t)(i + b);
-		make_headers(s, f, dst, n->port->mac);
+		lane_nic_headers(s, f, dst, n->port->mac);
 		memcpy(f - VNET_HDR_BYTES, &hdr, VNET_HDR_BYTES);
 		if (s->gso_size && i >= LANE_GSO_FRAMES)
 			continue;
-		uint8_t *d = at(n, slot_data(n, s, i));
+		uint8_t *d = lane_nic_at(n, slot_data(n, s, i));
 
 		for (uint32_t b = 0; b < rest; b++) {
 			seed = seed * 1664525 + 1013904223;
@@ -367,23 +373,23 @@ static void post_one(struct lane_nic *n, const struct lane_shape *s, uint16_t sl
 	uint8_t *f = slot_frame(n, slot);
 	gpa_t head = n->tx_head + slot * HEAD_STRIDE + HEAD_AT;
 	gpa_t data = slot_data(n, s, slot), table;
-	uint32_t left = s->len - head_bytes(s);
+	uint32_t left = s->len - lane_nic_head_bytes(s);
 	struct vring_desc *t;
 	unsigned cnt = 1;
 
-	memcpy(f + seq_at(s), &n->tx_seq, sizeof(n->tx_seq));
+	memcpy(f + lane_nic_seq_at(s), &n->tx_seq, sizeof(n->tx_seq));
 	n->tx_seq++;
 	if (!left) {
-		n->ring[TX].desc[slot] =
+		n->ring[LANE_TX].desc[slot] =
 			(struct vring_desc){ .addr = head, .len = VNET_HDR_BYTES + s->len };
-		offer(n, TX, slot);
+		lane_nic_offer(n, LANE_TX, slot);
 		return;
 	}
 	table = n->tx_table + slot * TABLE_DESCS * sizeof(*t);
-	t = at(n, table);
+	t = lane_nic_at(n, table);
 	t[0] = (struct vring_desc){
 		.addr = head,
-		.len = VNET_HDR_BYTES + head_bytes(s),
+		.len = VNET_HDR_BYTES + lane_nic_head_bytes(s),
 		.flags = VRING_DESC_F_NEXT,
 		.next = 1,
 	};
@@ -400,54 +406,54 @@ static void post_one(struct lane_nic *n, const struct lane_shape *s, uint16_t sl
 		data += part;
 		cnt++;
 	}
-	n->ring[TX].desc[slot] = (struct vring_desc){
+	n->ring[LANE_TX].desc[slot] = (struct vring_desc){
 		.addr = table,
 		.len = cnt * (uint32_t)sizeof(*t),
 		.flags = VRING_DESC_F_INDIRECT,
 	};
-	offer(n, TX, slot);
+	lane_nic_offer(n, LANE_TX, slot);
 }
 
 void lane_nic_post(struct lane_nic *n, unsigned frames)
 {
-	struct vring *r = &n->ring[TX];
+	struct vring *r = &n->ring[LANE_TX];
 	uint16_t used = load16(&r->used->idx);
 
-	ack_irq(n, TX);
-	if (used != n->avail[TX])
+	lane_nic_ack(n, LANE_TX);
+	if (used != n->avail[LANE_TX])
 		lane_die("%s: %u sent frames were not given back", n->dev->name,
-			 (uint16_t)(n->avail[TX] - used));
-	for (; n->used[TX] != used; n->used[TX]++)
-		if (r->used->ring[n->used[TX] % LANE_RING].id != n->used[TX] % LANE_RING)
+			 (uint16_t)(n->avail[LANE_TX] - used));
+	for (; n->used[LANE_TX] != used; n->used[LANE_TX]++)
+		if (r->used->ring[n->used[LANE_TX] % LANE_RING].id != n->used[LANE_TX] % LANE_RING)
 			lane_die("%s: sent frames were given back out of order", n->dev->name);
 	for (unsigned i = 0; i < frames; i++)
-		post_one(n, n->tx_shape, n->avail[TX] % LANE_RING);
+		post_one(n, n->tx_shape, n->avail[LANE_TX] % LANE_RING);
 	/* As Linux: an interrupt when three quarters are done. */
-	store16(&vring_used_event(r), (uint16_t)(n->used[TX] + frames * 3 / 4));
-	publish(n, TX);
+	store16(&vring_used_event(r), (uint16_t)(n->used[LANE_TX] + frames * 3 / 4));
+	lane_nic_publish(n, LANE_TX);
 }
 
 void lane_nic_refill(struct lane_nic *n, const struct lane_shape *s)
 {
-	struct vring *r = &n->ring[RX];
-	uint16_t free_bufs = (uint16_t)(LANE_RING - (n->avail[RX] - n->used[RX]));
+	struct vring *r = &n->ring[LANE_RX];
+	uint16_t free_bufs = (uint16_t)(LANE_RING - (n->avail[LANE_RX] - n->used[LANE_RX]));
 
 	for (uint16_t i = free_bufs; i; i--)
-		give_rx(n, (uint16_t)r->used->ring[(uint16_t)(n->used[RX] - i) % LANE_RING].id,
+		give_rx(n, (uint16_t)r->used->ring[(uint16_t)(n->used[LANE_RX] - i) % LANE_RING].id,
 			s->rx_bytes);
-	store16(&vring_used_event(r), n->used[RX]);
+	store16(&vring_used_event(r), n->used[LANE_RX]);
 	if (free_bufs)
-		publish(n, RX);
+		lane_nic_publish(n, LANE_RX);
 }
 
 bool lane_nic_has(const struct lane_nic *n, const struct lane_shape *s, unsigned frames)
 {
 	unsigned bufs = (s->len + VNET_HDR_BYTES + s->rx_bytes - 1) / s->rx_bytes;
 
-	return (uint16_t)(load16(&n->ring[RX].used->idx) - n->used[RX]) >= frames * bufs;
+	return (uint16_t)(load16(&n->ring[LANE_RX].used->idx) - n->used[LANE_RX]) >= frames * bufs;
 }
 
-static void foul(struct lane_nic *n, const char *what)
+void lane_nic_foul(struct lane_nic *n, const char *what)
 {
 	if (!n->foul)
 		fprintf(stderr, "bench_lane: %s: frame %u: %s\n", n->dev->name, n->rx_seq, what);
@@ -461,55 +467,55 @@ static void check_frame(struct lane_nic *n, const struct lane_nic *from,
 {
 	static uint8_t copy[LANE_FRAME_MAX + LARGE_BYTES];
 	const struct lane_shape *s = from->tx_shape;
-	struct virtio_net_hdr_v1 want = vnet_hdr(s);
-	uint16_t slot = (uint16_t)(from->avail[TX] - (from->tx_seq - n->rx_seq)) % LANE_RING;
+	struct virtio_net_hdr_v1 want = lane_nic_vnet_hdr(s);
+	uint16_t slot = (uint16_t)(from->avail[LANE_TX] - (from->tx_seq - n->rx_seq)) % LANE_RING;
 	const uint8_t *f = slot_frame(from, slot);
-	uint32_t head = head_bytes(s);
+	uint32_t head = lane_nic_head_bytes(s);
 
 	if (len != s->len) {
-		foul(n, "wrong length");
+		lane_nic_foul(n, "wrong length");
 		return;
 	}
 	iov_read(&cur, copy, all_bytes ? len : head);
-	if (memcmp(copy + seq_at(s), &n->rx_seq, sizeof(n->rx_seq)))
-		foul(n, "out of order, lost or doubled");
+	if (memcmp(copy + lane_nic_seq_at(s), &n->rx_seq, sizeof(n->rx_seq)))
+		lane_nic_foul(n, "out of order, lost or doubled");
 	if (hdr->flags != want.flags || hdr->csum_start != want.csum_start ||
 	    hdr->csum_offset != want.csum_offset || hdr->gso_type != want.gso_type ||
 	    hdr->gso_size != want.gso_size)
-		foul(n, "wrong virtio-net header");
+		lane_nic_foul(n, "wrong virtio-net header");
 	if (!all_bytes)
 		return;
 	if (memcmp(copy, f, head) ||
-	    memcmp(copy + head, at(from, slot_data(from, s, slot)), len - head))
-		foul(n, "damaged");
+	    memcmp(copy + head, lane_nic_at(from, slot_data(from, s, slot)), len - head))
+		lane_nic_foul(n, "damaged");
 }
 
 unsigned lane_nic_take(struct lane_nic *n, const struct lane_nic *from, bool all_bytes)
 {
-	struct vring *r = &n->ring[RX];
+	struct vring *r = &n->ring[LANE_RX];
 	uint16_t used = load16(&r->used->idx);
 	unsigned frames = 0;
 
-	ack_irq(n, RX);
-	while (n->used[RX] != used) {
+	lane_nic_ack(n, LANE_RX);
+	while (n->used[LANE_RX] != used) {
 		struct iovec iov[LANE_RING];
 		struct virtio_net_hdr_v1 hdr;
 		unsigned cnt = 0;
 		size_t len = 0;
 
 		do {
-			struct vring_used_elem *e = &r->used->ring[n->used[RX]++ % LANE_RING];
+			struct vring_used_elem *e = &r->used->ring[n->used[LANE_RX]++ % LANE_RING];
 			struct lane_rx_buf *b = &n->rx_buf[e->id % LANE_RING];
 
 			if (e->len > b->bytes || (!cnt && e->len < VNET_HDR_BYTES))
 				lane_die("%s: bad used length", n->dev->name);
-			iov[cnt] = (struct iovec){ at(n, b->gpa), e->len };
+			iov[cnt] = (struct iovec){ lane_nic_at(n, b->gpa), e->len };
 			len += e->len;
 			if (!cnt++)
 				memcpy(&hdr, iov[0].iov_base, sizeof(hdr));
-		} while (cnt < hdr.num_buffers && n->used[RX] != used);
+		} while (cnt < hdr.num_buffers && n->used[LANE_RX] != used);
 		if (cnt != hdr.num_buffers)
-			foul(n, "wrong number of buffers");
+			lane_nic_foul(n, "wrong number of buffers");
 		struct iov_cursor cur = iov_cursor(iov, cnt);
 
 		iov_skip(&cur, VNET_HDR_BYTES);
@@ -522,8 +528,8 @@ unsigned lane_nic_take(struct lane_nic *n, const struct lane_nic *from, bool all
 
 void lane_nic_resync(struct lane_nic *n, const struct lane_nic *from)
 {
-	ack_irq(n, RX);
-	n->used[RX] = load16(&n->ring[RX].used->idx);
+	lane_nic_ack(n, LANE_RX);
+	n->used[LANE_RX] = load16(&n->ring[LANE_RX].used->idx);
 	n->rx_seq = from->tx_seq;
 }
 
@@ -532,6 +538,6 @@ void lane_nic_memcpy(struct lane_nic *to, const struct lane_nic *from, unsigned 
 	uint32_t bufs = ALIGN_UP(from->tx_shape->len, LARGE_BYTES) / LARGE_BYTES;
 	unsigned slots = LANE_RING / bufs;
 
-	memcpy(at(to, to->rx_large + (gpa_t)(k % slots) * bufs * LARGE_BYTES),
-	       at(from, slot_data(from, from->tx_shape, k)), from->tx_shape->len);
+	memcpy(lane_nic_at(to, to->rx_large + (gpa_t)(k % slots) * bufs * LARGE_BYTES),
+	       lane_nic_at(from, slot_data(from, from->tx_shape, k)), from->tx_shape->len);
 }

@@ -36,6 +36,8 @@ struct lane_shape {
 	uint32_t rx_bytes; /* of a receive buffer */
 };
 
+enum { LANE_RX, LANE_TX };
+
 struct lane_nic {
 	struct mock_platform mp;
 	struct loop loop;
@@ -59,6 +61,7 @@ struct lane_nic {
 		gpa_t gpa;
 		uint32_t bytes;
 	} rx_buf[LANE_RING];
+	gpa_t slots; /* memory for lane_slots.h */
 	gpa_t rx_small, rx_large, tx_head, tx_table, tx_data;
 	const struct lane_shape *tx_shape;
 	uint32_t tx_seq, rx_seq;
@@ -70,6 +73,8 @@ void lane_die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noretur
 
 /* id: last two bytes of the MAC 52:54:00:00:id. */
 struct lane_nic *lane_nic_create(const char *name, unsigned id);
+/* With as much memory more, at n->slots. */
+struct lane_nic *lane_nic_create_with(const char *name, unsigned id, uint64_t slots_bytes);
 void lane_nic_plug(struct lane_nic *n, struct carrier *c);
 /* Negotiates everything that is offered and fills the receive ring. */
 void lane_nic_start(struct lane_nic *n, uint32_t rx_bytes);
@@ -96,5 +101,36 @@ void lane_nic_resync(struct lane_nic *n, const struct lane_nic *from);
 
 /* Plain memcpy of the bytes of frame k to where the receive ring would have it. */
 void lane_nic_memcpy(struct lane_nic *to, const struct lane_nic *from, unsigned k);
+
+/* -- For drivers of another kind on the same device: lane_slots.c -- */
+
+void *lane_nic_at(const struct lane_nic *n, gpa_t gpa);
+/* Negotiates everything; rings are empty. */
+void lane_nic_begin(struct lane_nic *n);
+/* The receive ring has been filled. */
+void lane_nic_live(struct lane_nic *n);
+/* Puts a head into the available ring. */
+void lane_nic_offer(struct lane_nic *n, unsigned q, uint16_t head);
+/* Publishes what was offered; rings if the device asked for it (2.7.10). */
+void lane_nic_publish(struct lane_nic *n, unsigned q);
+/* The interrupt was seen to. */
+void lane_nic_ack(struct lane_nic *n, unsigned q);
+/* What a frame of this shape begins with, and its length; where in it its number lies. */
+void lane_nic_headers(const struct lane_shape *s, uint8_t *f, const uint8_t *dst,
+		      const uint8_t *src);
+uint32_t lane_nic_head_bytes(const struct lane_shape *s);
+size_t lane_nic_seq_at(const struct lane_shape *s);
+struct virtio_net_hdr_v1 lane_nic_vnet_hdr(const struct lane_shape *s);
+void lane_nic_foul(struct lane_nic *n, const char *what);
+
+static inline uint16_t load16(const uint16_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static inline void store16(uint16_t *p, uint16_t v)
+{
+	__atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * Fuzzes all that a guest can reach of an e1000: registers through both BARs, descriptors and
  * buffers in its memory; while a carrier takes frames, delivers some, and now and then holds the
- * card back. Whatever is written: no crash, no hang; each frame that gets out is within the
- * carrier's contract.
+ * card back, keeps frames, or uses the receive ring as one of mapped slots. Whatever is written: no
+ * crash, no hang; each frame that gets out is within the carrier's contract.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -36,6 +36,11 @@ struct sink {
 	struct carrier carrier;
 	struct input *in;
 	unsigned refuse; /* so many sends more */
+	unsigned keep;	 /* then so many */
+	unsigned done;	 /* of these, at the next occasion */
+	struct gmem *mem;
+	struct slot_list slots; /* as looked at last */
+	unsigned nr_slots;	/* as entered last */
 	uint8_t frame[FRAME_MAX_BYTES];
 };
 
@@ -64,10 +69,26 @@ static int sink_send(struct carrier *c, const struct frame *f)
 	if (h->gso_type)
 		require(h->gso_size && h->csum_offset == 16 && h->csum_start + 20u <= f->len &&
 			h->hdr_len <= f->len);
-	if (!s->refuse)
+	require(!f->slot_hdr);
+	require(!f->slot ||
+		(f->slot >= s->mem->map && f->slot + f->len <= s->mem->map + s->mem->map_bytes));
+	if (s->refuse) {
+		s->refuse--;
+		return -EAGAIN;
+	}
+	if (!s->keep)
 		return 0;
-	s->refuse--;
-	return -EAGAIN;
+	s->keep--;
+	return CARRIER_KEPT;
+}
+
+/* At the end of a batch and when it is stopped; not always the truth. */
+static void sink_done(struct carrier *c)
+{
+	struct sink *s = container_of(c, struct sink, carrier);
+
+	c->port->ops->tx_done(c->port, s->done);
+	s->done = 0;
 }
 
 static void sink_nothing(struct carrier *c)
@@ -91,10 +112,11 @@ static bool sink_link(struct carrier *c)
 
 static const struct carrier_ops sink_ops = {
 	.send = sink_send,
-	.send_end = sink_nothing,
+	.send_end = sink_done,
 	.rx_ready = sink_nothing,
+	.rx_refused = sink_nothing,
 	.start = sink_start,
-	.stop = sink_nothing,
+	.stop = sink_done,
 	.set_rx_features = sink_features,
 	.link_up = sink_link,
 };
@@ -123,6 +145,42 @@ static void deliver(struct port *p, struct input *in)
 		p->ops->rx_commit(p, &hdr, len);
 	else if (len & 1)
 		p->ops->rx_abort(p);
+	p->ops->rx_end(p);
+}
+
+static void slots(struct sink *s, struct port *p, struct input *in)
+{
+	static const struct virtio_net_hdr_v1 plain;
+	uint8_t op = (uint8_t)take(in, 1);
+	const char *why;
+
+	if (!p->ops->rx_begin(p))
+		return;
+	for (unsigned i = 0; i <= op >> 4; i++) {
+		switch (op & 7) {
+		case 0:
+			if (p->ops->rx_slots_look(p, &s->slots, &why) || !s->slots.nr)
+				break;
+			require(!p->ops->rx_slots_enter(p, &s->slots));
+			s->nr_slots = s->slots.nr;
+			break;
+		case 1:
+			p->ops->rx_slots_leave(p);
+			break;
+		case 2:
+			require(p->ops->rx_slots_given(p) <= s->nr_slots);
+			break;
+		case 3:
+			p->ops->rx_slots_watch(p, op >> 4);
+			break;
+		case 4:
+			p->ops->touches_rings(p, s->mem->map + take(in, 3), take(in, 2));
+			break;
+		default:
+			p->ops->rx_slot_put(p, &plain, take(in, 2) >> (op & 15));
+			break;
+		}
+	}
 	p->ops->rx_end(p);
 }
 
@@ -187,6 +245,8 @@ static void step(struct mock_e1000 *m, struct sink *s, struct input *in)
 			first = take(in, 8);
 		if (op & 16)
 			me_rx_give(m, (op >> 6) + 1);
+		else if (op & 128)
+			me_slot_give(m, (op >> 6) + 1);
 		else
 			me_tx_desc(m, first, second);
 		break;
@@ -194,11 +254,15 @@ static void step(struct mock_e1000 *m, struct sink *s, struct input *in)
 		me_set(m, REG_TDT, m->tx_tail);
 		break;
 	case 11:
-	case 12:
 		deliver(m->port, in);
+		break;
+	case 12:
+		slots(s, m->port, in);
 		break;
 	case 13:
 		s->refuse = op >> 4 & 3;
+		s->keep = (op >> 6) * 3;
+		s->done = (unsigned)take(in, 1) % 10;
 		m->port->ops->tx_resume(m->port);
 		break;
 	case 14:
@@ -222,10 +286,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	log_set_level(LOG_ERROR);
 	mock_e1000_init(&m, "fuzz", 1);
+	memset(&s, 0, sizeof(s));
 	s.carrier.ops = &sink_ops;
-	s.refuse = 0;
+	s.mem = &m.mp.mem;
 	e1000_set_carrier(m.e, &s.carrier);
-	me_start(&m, 64, RCTL_UPE | RCTL_BAM);
+	me_slots_start(&m, 64, RCTL_UPE | RCTL_BAM, ME_DATA, ME_BUFS, 2048);
 	for (unsigned i = 0; in.left && i < MAX_STEPS; i++)
 		step(&m, &s, &in);
 	mock_e1000_fini(&m);

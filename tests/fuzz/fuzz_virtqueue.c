@@ -2,8 +2,9 @@
  * Fuzzes the virtqueue from the driver's side: the input is a program of driver and device steps on
  * one small queue, and the bytes that the driver writes into rings and tables. Whatever they are:
  * no crash, no hang, every segment that a chain yields lies in guest memory, and taking buffers in
- * bulk gives what taking them one by one gives.
+ * bulk, or as slots, gives what taking them one by one gives.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -175,6 +176,67 @@ static void bulk_step(struct virtq *vq, struct input *in, uint8_t op)
 		virtq_unpop(vq, (unsigned)n);
 }
 
+struct slots {
+	struct virtq_slot slot[8];
+	bool good[8];
+};
+
+/* What was used as a slot is the chain that an ordinary pop would have taken. */
+static void use_slot(struct virtq *vq, const struct virtq_slot *s, uint32_t written)
+{
+	uint16_t first = vq->last_avail, used = vq->used_idx;
+	struct virtq one = *vq;
+	struct virtq_chain c;
+	int popped = virtq_pop(&one, &c), rc = virtq_slot_use(vq, s, written);
+
+	require(vq->last_avail == (uint16_t)(first + (rc == 1)));
+	require(vq->used_idx == (uint16_t)(used + (rc == 1)));
+	if (rc != 1)
+		return;
+	/* The index may have gone bad since it was read: popping found out, the slot was earlier.
+	 */
+	if (popped != 1) {
+		require(popped == 0 || !strncmp(one.why_broken, "available index", 15));
+		return;
+	}
+	require(c.head == s->head && !c.nr_out && c.nr_in == 2);
+	require(c.iov[0].iov_base == s->hdr && c.iov[0].iov_len == 12);
+	require(c.iov[1].iov_base == s->at && c.iov[1].iov_len == s->bytes);
+}
+
+static void slot_step(struct virtq *vq, struct input *in, uint8_t op, struct slots *slots)
+{
+	unsigned i = (unsigned)take(in, 1) % 8;
+	struct virtq_slot s;
+	const char *why = NULL;
+	int rc;
+
+	switch (op & 3) {
+	case 0:
+		rc = virtq_slot_look(vq, (unsigned)take(in, 1), 12, &s, &why);
+		require(rc != -ENOTSUP || why);
+		if (rc != 1)
+			break;
+		require(in_guest_memory(vq->mem, &(struct iovec){ s.hdr, 12 }));
+		require(in_guest_memory(vq->mem, &(struct iovec){ s.at, s.bytes }));
+		slots->slot[i] = s;
+		slots->good[i] = true;
+		break;
+	case 1:
+		rc = virtq_pending(vq);
+		require(rc == -EPROTO || (rc >= 0 && rc <= vq->size));
+		break;
+	case 2:
+		if (virtq_enable_doorbell_at(vq, (unsigned)take(in, 2)))
+			require(vq->enabled);
+		break;
+	default:
+		if (slots->good[i])
+			use_slot(vq, &slots->slot[i], (uint32_t)take(in, 1));
+		break;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint16_t sizes[] = { 1, 2, 8, 256 };
@@ -183,6 +245,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct mock_ring ring;
 	struct virtq vq;
 	struct virtq_chain chain;
+	struct slots slots = { 0 };
 	uint8_t mode = (uint8_t)take(&in, 1);
 
 	mock_platform_init(&mp, LOW_BYTES, HIGH_BYTES);
@@ -203,12 +266,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		if ((op & 0xa0) == 0xa0)
 			bulk_step(&vq, &in, op);
+		else if ((op & 0x90) == 0x90)
+			slot_step(&vq, &in, op, &slots);
 		else if (op & 0x80)
 			device_step(&vq, &in, op & 7, &chain);
 		else
 			driver_step(&ring, &in, op & 7);
 		/* A broken queue stays broken: start over, as a driver would by a reset. */
 		if (vq.broken && op & 0x40) {
+			memset(&slots, 0, sizeof(slots));
 			virtq_reset(&vq, 256);
 			mock_ring_init(&ring, &mp.mem, RING_BASE, sizes[op & 3]);
 			mock_ring_attach(&ring, &vq);

@@ -61,7 +61,7 @@ case_control_usage() {
 	"$XVMM" swap x.eth0 sideways 2>err
 	rc=$?
 	want_rc 2
-	want err 'uplink, direct or auto: sideways'
+	want err 'uplink, direct, mapped or auto: sideways'
 	"$XVMM" events --what 2>err
 	rc=$?
 	want_rc 2

@@ -33,6 +33,17 @@ case_net_none_plain_ring() { echo_over pci "frames=200 indirect=0 event_idx=0"; 
 case_net_none_window_1() { echo_over pci "frames=100 window=1 size=60"; }
 case_net_none_window_128() { echo_over pci "frames=1000 window=64 size=60"; }
 
+# What a guest sent before it ended arrives: the echo ends only when it has heard the goodbye.
+last_words() { # TRANSPORT
+	local round
+	for round in 1 2 3 4 5; do
+		rm -f vm.ini
+		echo_over "$1" "frames=20 quit=last"
+	done
+}
+case_net_none_last_words_pci() { last_words pci; }
+case_net_none_last_words_mmio() { last_words mmio; }
+
 case_net_none_mixed_transports() {
 	net lan
 	vm s1 net_send "peer=$(mac 3) frames=300" "transport = mmio"

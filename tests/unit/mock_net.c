@@ -393,3 +393,58 @@ int mock_deliver(struct port *p, const struct virtio_net_hdr_v1 *hdr, const void
 	p->ops->rx_end(p);
 	return 0;
 }
+
+int mock_slots_map(struct port *p, struct slot_list *list, const char **why)
+{
+	int rc;
+
+	*why = NULL;
+	if (!p->ops->rx_begin(p))
+		return -ENOTCONN;
+	rc = p->ops->rx_slots_look(p, list, why);
+	if (!rc)
+		rc = p->ops->rx_slots_enter(p, list);
+	p->ops->rx_end(p);
+	return rc;
+}
+
+void mock_slots_leave(struct port *p)
+{
+	if (!p->ops->rx_begin(p))
+		return;
+	p->ops->rx_slots_leave(p);
+	p->ops->rx_end(p);
+}
+
+int mock_slot_put(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len)
+{
+	int rc;
+
+	if (!p->ops->rx_begin(p))
+		return -ENOTCONN;
+	rc = p->ops->rx_slot_put(p, hdr, len);
+	p->ops->rx_end(p);
+	return rc;
+}
+
+unsigned mock_slots_given(struct port *p)
+{
+	unsigned n;
+
+	if (!p->ops->rx_begin(p))
+		return 0;
+	n = p->ops->rx_slots_given(p);
+	p->ops->rx_end(p);
+	return n;
+}
+
+bool mock_slots_watch(struct port *p, unsigned n)
+{
+	bool r;
+
+	if (!p->ops->rx_begin(p))
+		return false;
+	r = p->ops->rx_slots_watch(p, n);
+	p->ops->rx_end(p);
+	return r;
+}

@@ -120,6 +120,14 @@ struct mock_carrier {
 
 void mock_carrier_init(struct mock_carrier *c);
 
+/* What a lane does with a receive element, each between rx_begin() and rx_end(); -ENOTCONN (or 0,
+ * false) if the port is not live. mock_slots_map(): look and enter; *list is what was found. */
+int mock_slots_map(struct port *p, struct slot_list *list, const char **why);
+void mock_slots_leave(struct port *p);
+int mock_slot_put(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
+unsigned mock_slots_given(struct port *p);
+bool mock_slots_watch(struct port *p, unsigned n);
+
 /* Delivers a frame to the port as a carrier does. 0, -ENOBUFS, -ENOTCONN. */
 int mock_deliver(struct port *p, const struct virtio_net_hdr_v1 *hdr, const void *frame,
 		 size_t len);

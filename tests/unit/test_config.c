@@ -40,6 +40,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(net->crosstalk_share, 75);
 	ck_assert_uint_eq(net->crosstalk_window, 32);
 	ck_assert_uint_eq(net->receiver_hold_us, 1000);
+	ck_assert_uint_eq(net->slot_deadline_us, 50000);
 	ck_assert_int_eq(net->sharing, SHARING_AUTO);
 
 	const struct guest_config *g = &lab.guest[0];
@@ -71,6 +72,8 @@ START_TEST(defaults)
 	ck_assert(!nic->mac_given);
 	ck_assert_int_eq(nic->model, NIC_VIRTIO);
 	ck_assert(!nic->promiscuous);
+	ck_assert_int_eq(nic->slots, SLOTS_AUTO);
+	ck_assert(!nic->receive_readonly);
 	ck_assert_int_eq(nic->peer, -1);
 
 	const struct disk_config *disk = &lab.disk[0];
@@ -93,7 +96,9 @@ START_TEST(everything)
 	config_fixture_load_good("[disk b.root]\npath = e\nreadonly = yes\nid = serial-1\n"
 				 "[nic b.eth0]\nnet = lan1\nmac = 02:00:00:00:00:0A\n"
 				 "peer = a.eth0\nmodel = virtio\npromiscuous = yes\n"
-				 "[nic a.eth0]\nnet = lan1\nmodel = e1000\n"
+				 "slots = stable\nreceive-view = read-only\n"
+				 "[nic a.eth0]\nnet = lan1\nmodel = e1000\nslots = fresh\n"
+				 "receive-view = read-write\n"
 				 "[vm a]\nkernel = k\ninitrd = i\nmodule = m\n"
 				 "module=sub/k  one  two=2 ; three \n"
 				 "cmdline = root=/dev/vda ro\nmemory = 1G\ncpus = 64\n"
@@ -106,10 +111,11 @@ START_TEST(everything)
 				 "[net lan1]\nuplink = bridge:br0\ncrosstalk = static\n"
 				 "memory = auto\ncrosstalk-window = 256\n"
 				 "crosstalk-threshold = 256\ncrosstalk-share = 51 %\n"
-				 "receiver-hold = 1000ms\n"
+				 "receiver-hold = 1000ms\nslot-deadline = 1000ms\n"
 				 "[net lan2]\ncrosstalk-threshold = 1\ncrosstalk-window = 1\n"
 				 "crosstalk-share = 100%\nreceiver-hold = 0\n"
 				 "[net lan3]\ncrosstalk-share = 66\nreceiver-hold = 1us\n"
+				 "slot-deadline = 1000\n"
 				 "[lab]\nname = my-lab\nshutdown-timeout = 0\n",
 				 &lab);
 	ck_assert_str_eq(lab.name, "my-lab");
@@ -127,12 +133,14 @@ START_TEST(everything)
 	ck_assert_uint_eq(lab.net[1].crosstalk_share, 51);
 	ck_assert_uint_eq(lab.net[1].crosstalk_window, 256);
 	ck_assert_uint_eq(lab.net[1].receiver_hold_us, 1000000);
+	ck_assert_uint_eq(lab.net[1].slot_deadline_us, 1000000);
 	ck_assert_uint_eq(lab.net[2].crosstalk_threshold, 1);
 	ck_assert_uint_eq(lab.net[2].crosstalk_share, 100);
 	ck_assert_uint_eq(lab.net[2].crosstalk_window, 1);
 	ck_assert_uint_eq(lab.net[2].receiver_hold_us, 0);
 	ck_assert_uint_eq(lab.net[3].crosstalk_share, 66);
 	ck_assert_uint_eq(lab.net[3].receiver_hold_us, 1);
+	ck_assert_uint_eq(lab.net[3].slot_deadline_us, 1000);
 	ck_assert(!lab.nic[1].promiscuous);
 	ck_assert(lab.nic[0].promiscuous);
 
@@ -166,6 +174,10 @@ START_TEST(everything)
 	ck_assert_uint_eq(of_b->guest, 1);
 	ck_assert_uint_eq(of_b->net, 1);
 	ck_assert(of_b->mac_given);
+	ck_assert_int_eq(of_b->slots, SLOTS_STABLE);
+	ck_assert(of_b->receive_readonly);
+	ck_assert_int_eq(of_a->slots, SLOTS_FRESH);
+	ck_assert(!of_a->receive_readonly);
 	expect_mac(of_b, "02:00:00:00:00:0a");
 	ck_assert_int_eq(of_b->peer, 1);
 	ck_assert_uint_eq(of_a->guest, 0);

@@ -86,7 +86,10 @@ static void fake_nic(const struct lab_view *v, unsigned nic, struct nic_info *ou
 		for (unsigned i = 0; i < 8; i++)
 			snprintf(out->port.open_lanes[i], sizeof(out->port.open_lanes[i]),
 				 "g%u.eth0", i);
+		strcpy(out->port.mapped_to, "g6.eth0");
 	}
+	if (nic == 2)
+		strcpy(out->port.not_mapped, "rings 256/128");
 }
 
 static const struct netswitch_stats *fake_net(const struct lab_view *v, unsigned net)
@@ -292,6 +295,7 @@ static void note(unsigned nr)
 		.from = BINDING_UPLINK,
 		.to = BINDING_DIRECT,
 		.why = WHY_TRAFFIC,
+		.detail = "more of it",
 		.frames = 24,
 		.window = 32,
 		.detect_us = 120,
@@ -357,14 +361,21 @@ START_TEST(stat_shows_the_lab)
 	ck_assert_int_eq(number_of(c, "tx_held"), 120);
 	ck_assert_int_eq(number_of(c, "swaps"), 121);
 	ck_assert_int_eq(number_of(c, "drain_timeouts"), 122);
-	ck_assert_int_eq(number_of(c, "interrupts"), 123);
-	ck_assert_int_eq(number_of(c, "doorbells"), 124);
-	ck_assert_int_eq(number_of(c, "guest_faults"), 125);
+	ck_assert_int_eq(number_of(c, "maps"), 123);
+	ck_assert_int_eq(number_of(c, "rescues"), 124);
+	ck_assert_int_eq(number_of(c, "interrupts"), 125);
+	ck_assert_int_eq(number_of(c, "doorbells"), 126);
+	ck_assert_int_eq(number_of(c, "guest_faults"), 127);
+	ck_assert_str_eq(string_of(o, "mapped_to"), "g6.eth0");
+	ck_assert_str_eq(string_of(o, "not_mapped"), "");
 	/* A guest without a machine: bound to nothing, but what it has counted is kept. */
 	o = json_array_get(json_object_get(j, "nics"), 1);
 	ck_assert(json_is_null(json_object_get(o, "binding")));
 	ck_assert_str_eq(string_of(o, "mac"), "52:54:00:00:00:fe");
 	ck_assert_int_eq(number_of(json_object_get(o, "counters"), "tx_frames"), 200);
+	ck_assert_str_eq(string_of(o, "mapped_to"), "");
+	o = json_array_get(json_object_get(j, "nics"), 2);
+	ck_assert_str_eq(string_of(o, "not_mapped"), "rings 256/128");
 
 	o = json_array_get(json_object_get(j, "nets"), 0);
 	ck_assert_str_eq(string_of(o, "crosstalk"), "dynamic");
@@ -400,6 +411,7 @@ START_TEST(events_that_are_kept)
 	ck_assert_str_eq(string_of(j, "from"), "uplink");
 	ck_assert_str_eq(string_of(j, "to"), "direct");
 	ck_assert_str_eq(string_of(j, "why"), xtalk_why_name(WHY_TRAFFIC));
+	ck_assert_str_eq(string_of(j, "detail"), "more of it");
 	ck_assert_int_eq(number_of(j, "frames"), 24);
 	ck_assert_int_eq(number_of(j, "window"), 32);
 	ck_assert_int_eq(number_of(j, "detect_us"), 120);
@@ -481,6 +493,11 @@ START_TEST(swap_asks_for_a_binding)
 	ck_assert_int_eq(swapped_nic, 0);
 	ck_assert_int_eq(swapped_pin, 1);
 	ck_assert_int_eq(swapped_to, BINDING_UPLINK);
+	say(p, "{\"cmd\":\"swap\",\"nic\":\"beta.eth1\",\"binding\":\"mapped\"}\n");
+	hear_ok(p);
+	ck_assert_int_eq(swapped_nic, 2);
+	ck_assert_int_eq(swapped_pin, 1);
+	ck_assert_int_eq(swapped_to, BINDING_MAPPED);
 	say(p, "{\"cmd\":\"swap\",\"nic\":\"beta.eth1\",\"binding\":\"auto\"}\n");
 	hear_ok(p);
 	ck_assert_int_eq(swapped_nic, 2);
@@ -495,8 +512,8 @@ START_TEST(swap_says_what_is_wrong)
 
 	say(p, "{\"cmd\":\"swap\",\"nic\":\"gamma.eth0\",\"binding\":\"direct\"}\n");
 	hear_error(p, "lab demo has no NIC gamma.eth0");
-	say(p, "{\"cmd\":\"swap\",\"nic\":\"beta.eth0\",\"binding\":\"mapped\"}\n");
-	hear_error(p, "no binding mapped");
+	say(p, "{\"cmd\":\"swap\",\"nic\":\"beta.eth0\",\"binding\":\"sideways\"}\n");
+	hear_error(p, "no binding sideways");
 	say(p, "{\"cmd\":\"swap\",\"nic\":\"beta.eth0\"}\n");
 	hear_error(p, "binding");
 	say(p, "{\"cmd\":\"swap\",\"nic\":7,\"binding\":\"auto\"}\n");
@@ -1047,7 +1064,10 @@ START_TEST(client_stat_prints)
 	ck_assert_ptr_nonnull(
 		strstr(output, "beta   restarting     1   64         7  beta.root\n"));
 	ck_assert_ptr_nonnull(strstr(output, "alpha.eth0  lan0   direct!  up "));
-	ck_assert_ptr_nonnull(strstr(output, ",g7.eth0 +4\n"));
+	ck_assert_ptr_nonnull(strstr(output, ",g6.eth0 (mapped),g7.eth0 +4\n"));
+	ck_assert_ptr_nonnull(strstr(output, "NIC         MAPS  RESCUES  NOT MAPPED\n"
+					     "alpha.eth0   123      124\n"));
+	ck_assert_ptr_nonnull(strstr(output, "beta.eth1    323      324  rings 256/128\n"));
 	ck_assert_ptr_nonnull(strstr(output, "bridge:br0"));
 	f = out_open();
 	ck_assert_int_eq(client_stat(sock_path, true, f), 0);
@@ -1065,9 +1085,9 @@ START_TEST(client_events_prints)
 	note(2);
 	ck_assert_int_eq(client_events(sock_path, false, false, f), 0);
 	fclose(f);
-	ck_assert_ptr_nonnull(strstr(output,
-				     " lan0: alpha.eth0: uplink -> direct, to beta.eth0: traffic; "
-				     "24 of 32 frames in 120 us; swapped in 80 us\n"));
+	ck_assert_ptr_nonnull(strstr(
+		output, " lan0: alpha.eth0: uplink -> direct, to beta.eth0: traffic: more of it; "
+			"24 of 32 frames in 120 us; swapped in 80 us\n"));
 	f = out_open();
 	ck_assert_int_eq(client_events(sock_path, false, true, f), 0);
 	fclose(f);
@@ -1078,6 +1098,46 @@ START_TEST(client_events_prints)
 	ck_assert_int_eq(client_events(sock_path, false, false, f), 0);
 	fclose(f);
 	ck_assert_ptr_eq(strstr(output, "(2 earlier events are no longer known)\n"), output);
+}
+END_TEST
+
+/* The line of the log, by the remapper's thread. */
+START_TEST(changes_are_logged)
+{
+	struct xtalk_event ev = { .net = "lan0",
+				  .nic = "alpha.eth0",
+				  .peer = "beta.eth0",
+				  .from = BINDING_MAPPED,
+				  .to = BINDING_DIRECT,
+				  .why = WHY_SLOTS,
+				  .detail = "a buffer moved",
+				  .swap_us = 80 };
+	char path[128], text[2048];
+	int saved = dup(2), fd;
+	struct remapper *r;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/log", dir_path);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	log_set_level(LOG_INFO);
+	dup2(fd, 2);
+	ck_assert_int_eq(remapper_create(&r), 0);
+	remapper_note(r, &ev);
+	ev.to = ev.from;
+	ev.swap_us = 0;
+	ev.detail[0] = '\0';
+	remapper_note(r, &ev);
+	remapper_destroy(r);
+	dup2(saved, 2);
+	close(saved);
+	f = fdopen(fd, "r");
+	rewind(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	fclose(f);
+	ck_assert_ptr_nonnull(strstr(text, "alpha.eth0: mapped to direct (slots: a buffer moved, "
+					   "swapped in 80 us)\n"));
+	ck_assert_ptr_nonnull(strstr(text, "alpha.eth0: stays mapped (slots)\n"));
 }
 END_TEST
 
@@ -1354,6 +1414,7 @@ int main(void)
 	tc = add_case(s, "client", setup, teardown);
 	tcase_add_test(tc, client_stat_prints);
 	tcase_add_test(tc, client_events_prints);
+	tcase_add_test(tc, changes_are_logged);
 	tcase_add_test(tc, client_follows_until_the_lab_ends);
 	tcase_add_test(tc, client_says_if_it_cannot_write);
 	tcase_add_test(tc, one_that_does_not_answer);

@@ -91,14 +91,22 @@ static int look(const char **why)
 	return rc;
 }
 
+static int enter(void)
+{
+	int rc;
+
+	ck_assert(m.port->ops->rx_begin(m.port));
+	rc = m.port->ops->rx_slots_enter(m.port, &list);
+	m.port->ops->rx_end(m.port);
+	return rc;
+}
+
 static void look_and_enter(void)
 {
 	const char *why;
 
 	ck_assert_int_eq(look(&why), 0);
-	ck_assert(m.port->ops->rx_begin(m.port));
-	ck_assert_int_eq(m.port->ops->rx_slots_enter(m.port, &list), 0);
-	m.port->ops->rx_end(m.port);
+	ck_assert_int_eq(enter(), 0);
 }
 
 START_TEST(look_at_slots)
@@ -180,12 +188,39 @@ START_TEST(longest_ring_of_slots)
 	look_and_enter();
 	ck_assert_uint_eq(list.nr, SLOTS_MAX);
 	list.nr = SLOTS_MAX + 1;
-	ck_assert(m.port->ops->rx_begin(m.port));
-	ck_assert_int_eq(m.port->ops->rx_slots_enter(m.port, &list), -EPROTO);
+	ck_assert_int_eq(enter(), -ESTALE);
 	list.nr = 0;
-	ck_assert_int_eq(m.port->ops->rx_slots_enter(m.port, &list), -EPROTO);
-	m.port->ops->rx_end(m.port);
+	ck_assert_int_eq(enter(), -ESTALE);
 	ck_assert_int_eq(look(&why), 0);
+	ck_assert_int_eq(enter(), 0);
+}
+END_TEST
+
+/* What was looked at is not there any more. */
+START_TEST(enter_what_has_changed)
+{
+	const char *why;
+
+	ck_assert_int_eq(look(&why), 0);
+	rx_address(5, RX_SLOTS);
+	ck_assert_int_eq(enter(), -ESTALE);
+	rx_address(5, ME_MEM);
+	ck_assert_int_eq(enter(), -ESTALE);
+	rx_address(5, RX_SLOTS + 5 * STRIDE);
+	me_set(&m, REG_RDT, 3); /* fewer are given */
+	ck_assert_int_eq(enter(), -ESTALE);
+	me_set(&m, REG_RDT, 0); /* none */
+	ck_assert_int_eq(enter(), -ESTALE);
+	me_set(&m, REG_RDT, RING - 1);
+	me_set(&m, REG_RCTL, RCTL_EN | RCTL_SECRC); /* of another size */
+	ck_assert_int_eq(enter(), -ESTALE);
+	me_set(&m, REG_RCTL, RCTL_EN | RCTL_BAM);
+	ck_assert_int_eq(mock_deliver(m.port, &plain, frame, 100), 0); /* one is used */
+	ck_assert_int_eq(enter(), -ESTALE);
+	ck_assert_int_eq(look(&why), 0);
+	ck_assert_int_eq(enter(), 0);
+	me_set(&m, REG_RDT, RING);
+	ck_assert_int_eq(enter(), -EPROTO);
 }
 END_TEST
 
@@ -444,18 +479,51 @@ START_TEST(doorbell_when_watched)
 	me_slot_give(&m, 1);
 	ck_assert_uint_eq(readies(), 1);
 	/* Given since the caller was told, though before it asked. */
-	ck_assert(watch(1));
 	ck_assert(!watch(2));
-	ck_assert_uint_eq(given(), 3);
-	ck_assert(!watch(1));
-	ck_assert(!watch(0));
-	me_slot_give(&m, 2);
 	ck_assert(watch(1));
-	ck_assert(watch(2));
-	ck_assert(!watch(3));
+	ck_assert(!watch(1)); /* told */
+	ck_assert_uint_eq(given(), 3);
+	/* Not before there are so many, and once. */
+	ck_assert(!watch(2));
+	me_slot_give(&m, 1);
+	ck_assert_uint_eq(readies(), 0);
+	me_slot_give(&m, 1);
 	ck_assert_uint_eq(readies(), 1);
-	me_slot_give(&m, 2);
+	me_slot_give(&m, 1);
+	ck_assert_uint_eq(readies(), 0);
+	/* More than can be given: when all are. */
+	ck_assert_uint_eq(given(), 6);
+	ck_assert(!watch(_i ? 100 : UINT32_MAX));
+	me_slot_give(&m, 1);
+	ck_assert_uint_eq(readies(), 0);
+	me_slot_give(&m, 1);
 	ck_assert_uint_eq(readies(), 1);
+	/* All are given: 1 more can only be a lie. */
+	ck_assert_uint_eq(given(), RING);
+	ck_assert(!watch(0));
+	me_slot_give(&m, 1);
+	ck_assert_uint_eq(readies(), 1);
+}
+END_TEST
+
+/* Somebody waits for the ring to be given whole, so as to map it. */
+START_TEST(doorbell_before_entering)
+{
+	const char *why;
+
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_int_eq(mock_deliver(m.port, &plain, frame, 100), 0);
+	ck_assert_int_eq(look(&why), 0);
+	ck_assert_uint_eq(list.nr, 4);
+	readies();
+	ck_assert(!watch(4));
+	me_slot_give(&m, 3);
+	ck_assert_uint_eq(readies(), 0);
+	me_slot_give(&m, 1);
+	ck_assert_uint_eq(readies(), 1);
+	ck_assert_int_eq(look(&why), 0);
+	ck_assert_uint_eq(list.nr, RING);
+	ck_assert_int_eq(enter(), 0);
 }
 END_TEST
 
@@ -929,6 +997,8 @@ int main(void)
 	tcase_add_test(looking, look_at_slots);
 	tcase_add_test(looking, look_at_what_are_none);
 	tcase_add_test(looking, longest_ring_of_slots);
+	tcase_add_test(looking, enter_what_has_changed);
+	tcase_add_test(looking, doorbell_before_entering);
 	tcase_add_test(rx, slot_handshake);
 	tcase_add_test(rx, slots_in_a_batch);
 	tcase_add_test(rx, slots_round_and_round);
@@ -936,7 +1006,7 @@ int main(void)
 	tcase_add_test(rx, longer_than_slots);
 	tcase_add_test(rx, skipped_slots);
 	tcase_add_test(rx, tags_are_not_cut);
-	tcase_add_test(rx, doorbell_when_watched);
+	tcase_add_loop_test(rx, doorbell_when_watched, 0, 2);
 	tcase_add_test(rx, doorbell_when_there_is_none);
 	tcase_add_test(rx, others_are_refused);
 	tcase_add_test(rx, slot_that_moved);

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/dmabuf.h"
 #include "base/log.h"
 #include "tests/unit/bootkit.h"
 #include "vmm/lab.h"
@@ -41,6 +42,20 @@ static const uint8_t code_triple[] = { 0x0f, 0x0b, 0xeb, 0xfe }; /* ud2; the IDT
 /* pvpanic, and the reset register right behind it */
 static const uint8_t code_panic_reset[] = { 0xb0, 0x01, 0x66, 0xba, 0x05, 0x05, 0xee, 0xb0,
 					    0x06, 0x66, 0xba, 0xf9, 0x0c, 0xee, 0xeb, 0xfe };
+
+/* Two CPUs that count, each its own number. The first copies the other's code, of real mode, to
+ * 0x8000 and sends it INIT and SIPI. */
+#define COUNTER_AP  0x9000
+#define COUNTER_BSP 0xa000
+static const uint8_t code_count[] = {
+	0xc7, 0x05, 0x00, 0x80, 0x00, 0x00, 0x66, 0xff, 0x06, 0x00, /* movl inc [0x9000]; */
+	0xc7, 0x05, 0x04, 0x80, 0x00, 0x00, 0x90, 0xeb, 0xf9, 0x90, /* … jmp back */
+	0xc7, 0x05, 0x10, 0x03, 0xe0, 0xfe, 0x00, 0x00, 0x00, 0x01, /* to APIC 1: */
+	0xc7, 0x05, 0x00, 0x03, 0xe0, 0xfe, 0x00, 0x45, 0x00, 0x00, /* INIT */
+	0xc7, 0x05, 0x00, 0x03, 0xe0, 0xfe, 0x08, 0x46, 0x00, 0x00, /* SIPI to 0x8000 */
+	0xff, 0x05, 0x00, 0xa0, 0x00, 0x00,			    /* incl 0xa000 */
+	0xeb, 0xf8,
+};
 
 static struct bootkit kit;
 static char ini[64], disk[64], log_path[64], console_path[64];
@@ -328,6 +343,147 @@ START_TEST(machine_without_descriptors)
 }
 END_TEST
 
+/* -- Held vCPUs -- */
+
+static uint32_t counter(const struct port_memory *pm, gpa_t at)
+{
+	return __atomic_load_n((uint32_t *)gmem_ptr(pm->mem, at, 4), __ATOMIC_SEQ_CST);
+}
+
+static void wait_for_count(const struct port_memory *pm, gpa_t at, uint32_t before)
+{
+	struct timespec ts = { .tv_nsec = 100000 };
+
+	while (counter(pm, at) == before)
+		nanosleep(&ts, NULL);
+}
+
+START_TEST(held_a_thousand_times)
+{
+	unsigned rounds = SANITIZED ? 200 : 1000;
+	struct port_memory pm;
+	struct machine *m;
+	struct parts p;
+	char why[512];
+
+	use_code(code_count, sizeof(code_count));
+	parts_init(&p, 2);
+	ck_assert_msg(!machine_create(&m, &p.params, why, sizeof(why)), "%s", why);
+	machine_memory(m, &pm);
+	/* Not yet started: nobody is there, and those who come wait. */
+	pm.hold(pm.arg);
+	ck_assert_int_eq(machine_start(m), 0);
+	ck_assert_uint_eq(counter(&pm, COUNTER_BSP), 0);
+	pm.release(pm.arg);
+	wait_for_count(&pm, COUNTER_BSP, 0);
+	wait_for_count(&pm, COUNTER_AP, 0);
+	for (unsigned i = 0; i < rounds; i++) {
+		struct timespec ts = { .tv_nsec = 300000 };
+		uint32_t bsp, ap;
+
+		pm.hold(pm.arg);
+		bsp = counter(&pm, COUNTER_BSP);
+		ap = counter(&pm, COUNTER_AP);
+		if (i % 8 == 0)
+			nanosleep(&ts, NULL);
+		ck_assert_uint_eq(counter(&pm, COUNTER_BSP), bsp);
+		ck_assert_uint_eq(counter(&pm, COUNTER_AP), ap);
+		pm.release(pm.arg);
+		if (i % 8 == 0) {
+			wait_for_count(&pm, COUNTER_BSP, bsp);
+			wait_for_count(&pm, COUNTER_AP, ap);
+		}
+	}
+	/* Its end does not wait for a release, and a hold may come after it. */
+	pm.hold(pm.arg);
+	machine_stop(m);
+	pm.release(pm.arg);
+	pm.hold(pm.arg);
+	pm.release(pm.arg);
+	machine_destroy(m);
+	parts_fini(&p);
+}
+END_TEST
+
+/* Pages under the running guest's feet, and its own again: it counts on where it was. */
+START_TEST(memory_is_rebound_under_a_guest)
+{
+	struct port_memory pm;
+	struct dma_buf dma;
+	struct machine *m;
+	struct parts p;
+	char why[512];
+
+	use_code(code_count, sizeof(code_count));
+	parts_init(&p, 2);
+	ck_assert_int_eq(dma_buf_create(&dma, "dma", 4096), 0);
+	ck_assert_msg(!machine_create(&m, &p.params, why, sizeof(why)), "%s", why);
+	machine_memory(m, &pm);
+	ck_assert_int_eq(machine_start(m), 0);
+	wait_for_count(&pm, COUNTER_BSP, 0);
+	for (unsigned i = 0; i < 50; i++) {
+		void *page = gmem_ptr(pm.mem, COUNTER_BSP, 4096);
+		uint32_t own, *shared = (uint32_t *)dma.map;
+
+		pm.hold(pm.arg);
+		own = counter(&pm, COUNTER_BSP);
+		*shared = 0x40000000;
+		ck_assert_int_eq(gmem_rebind(pm.mem, page, 4096, dma.fd, 0, 0), 0);
+		pm.release(pm.arg);
+		wait_for_count(&pm, COUNTER_BSP, 0x40000000);
+		pm.hold(pm.arg);
+		ck_assert_uint_gt(*shared, 0x40000000);
+		ck_assert_uint_lt(*shared, 0x80000000);
+		ck_assert_int_eq(gmem_restore(pm.mem, page, 4096), 0);
+		ck_assert_uint_eq(counter(&pm, COUNTER_BSP), own);
+		pm.release(pm.arg);
+		wait_for_count(&pm, COUNTER_BSP, own);
+		ck_assert_uint_lt(counter(&pm, COUNTER_BSP), 0x40000000);
+	}
+	machine_stop(m);
+	machine_destroy(m);
+	dma_buf_destroy(&dma);
+	parts_fini(&p);
+}
+END_TEST
+
+static _Atomic int last_event, last_status;
+
+static void note_event(void *arg, enum machine_event ev, int status)
+{
+	last_event = (int)ev;
+	last_status = status;
+	events++;
+}
+
+START_TEST(memory_that_is_lost_ends_the_guest)
+{
+	struct port_memory pm;
+	struct machine *m;
+	struct parts p;
+	char why[512];
+
+	use_code(code_count, sizeof(code_count));
+	parts_init(&p, 2);
+	p.params.event = note_event;
+	ck_assert_msg(!machine_create(&m, &p.params, why, sizeof(why)), "%s", why);
+	machine_memory(m, &pm);
+	ck_assert_int_eq(machine_start(m), 0);
+	wait_for_count(&pm, COUNTER_BSP, 0);
+	log_set_level(LOG_ERROR);
+	events = 0;
+	pm.hold(pm.arg);
+	pm.lost(pm.arg);
+	ck_assert_int_eq(events, 1);
+	ck_assert_int_eq(last_event, MACHINE_HOST_FAULT);
+	ck_assert_int_eq(last_status, ENOMEM);
+	pm.release(pm.arg);
+	machine_stop(m);
+	machine_destroy(m);
+	parts_fini(&p);
+}
+END_TEST
+
 static uint64_t mapped_bytes(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
@@ -608,6 +764,9 @@ int main(void)
 	tcase_add_test(tc, machine_again_and_again);
 	tcase_add_test(tc, machine_without_descriptors);
 	tcase_add_test(tc, machine_without_memory);
+	tcase_add_test(tc, held_a_thousand_times);
+	tcase_add_test(tc, memory_is_rebound_under_a_guest);
+	tcase_add_test(tc, memory_that_is_lost_ends_the_guest);
 	tcase_add_test(tc, lab_again_and_again_in_one_process);
 	tcase_add_test(tc, lab_without_descriptors);
 	tcase_add_test(tc, lab_of_many_guests_without_descriptors);

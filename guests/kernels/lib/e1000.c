@@ -51,6 +51,12 @@ static void interrupt(void *arg)
 	e->interrupts++;
 }
 
+void e1000_route(struct e1000 *e)
+{
+	e->vector = intr_alloc(interrupt, e);
+	intr_route(machine_intx_gsi(e->pci_dev), e->vector, true, cpu_id());
+}
+
 void e1000_start(struct e1000 *e)
 {
 	e->tx = mem_alloc(sizeof(*e->tx) * E1000_RING, 4096);
@@ -61,8 +67,7 @@ void e1000_start(struct e1000 *e)
 	e1000_set(e, E1000_RDBAL, (uint32_t)(uintptr_t)e->rx);
 	e1000_set(e, E1000_RDBAH, (uint32_t)((uintptr_t)e->rx >> 32));
 	e1000_set(e, E1000_RDLEN, sizeof(*e->rx) * E1000_RING);
-	e->vector = intr_alloc(interrupt, e);
-	intr_route(machine_intx_gsi(e->pci_dev), e->vector, true, cpu_id());
+	e1000_route(e);
 	e1000_set(e, E1000_CTRL, e1000_get(e, E1000_CTRL) | E1000_CTRL_SLU);
 	e1000_set(e, E1000_IMS, E1000_INT_TXDW | E1000_INT_RXT0);
 	e1000_set(e, E1000_TCTL, E1000_TCTL_EN | E1000_TCTL_PSP);

@@ -84,6 +84,8 @@ struct e1000 {
 bool e1000_find(struct e1000 *e, unsigned index);
 uint32_t e1000_get(const struct e1000 *e, unsigned reg);
 void e1000_set(const struct e1000 *e, unsigned reg, uint32_t v);
+/* Takes an interrupt vector and routes the card's line to it. */
+void e1000_route(struct e1000 *e);
 /* Rings, interrupt, both directions on. */
 void e1000_start(struct e1000 *e);
 void e1000_mac(const struct e1000 *e, uint8_t mac[6]);

@@ -6,6 +6,7 @@
  *   window=N   how many are under way (16)    timeout=S   without an echo: what is out is lost (10)
  *   loss=N     so many lost ones are no failure (default 0)
  *   quit=0     leave the peer running         ring3=0    hash long frames in ring 0 too
+ *   quit=last  end right after saying goodbye, without waiting for the answer
  */
 #include "lib/clock.h"
 #include "lib/loopback.h"
@@ -211,10 +212,15 @@ void guest_main(void)
 	      (unsigned long)doubled, (unsigned long)reordered, (unsigned long)corrupt,
 	      (unsigned long)foreign, (unsigned long)us, (unsigned long)net_interrupts(&net),
 	      (unsigned long)net_kicks(&net));
-	if (!cmdline_is("quit", "0") && !ask(LOOPBACK_QUIT, 20))
+	if (!cmdline_is("quit", "0") && !cmdline_is("quit", "last") && !ask(LOOPBACK_QUIT, 20))
 		print("send: the peer did not say goodbye\n");
 	CHECK(!corrupt, "%lu corrupt frames", (unsigned long)corrupt);
 	CHECK(!doubled, "%lu doubled frames", (unsigned long)doubled);
 	CHECK(!reordered, "%lu reordered frames", (unsigned long)reordered);
 	CHECK(lost <= cmdline_u64("loss", 0), "%lu lost frames", (unsigned long)lost);
+	if (cmdline_is("quit", "last")) {
+		print("SUCCESS\n");
+		send_frame(LOOPBACK_QUIT, 0, LOOPBACK_MIN);
+		debug_exit(EXIT_SUCCESS);
+	}
 }
