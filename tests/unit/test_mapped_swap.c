@@ -1,9 +1,9 @@
 /*
- * Swaps between `uplink`, `direct` and `mapped` under load: two NICs whose drivers keep the contract
- * of slots (docs/mapped.md), and a third whose driver does not say so, each on a loop and a TAP of
- * its own, on a bridge in a network namespace of the test's own. Numbered frames with a hash run
- * between all of them while bindings are changed at random: none may be lost, doubled, reordered or
- * changed.
+ * Swaps between `uplink`, `direct` and `mapped` under load: two NICs whose drivers keep the
+ * contract of slots (docs/mapped.md), and a third whose driver does not say so, each on a loop and
+ * a TAP of its own, on a bridge in a network namespace of the test's own. Numbered frames with a
+ * hash run between all of them while bindings are changed at random: none may be lost, doubled,
+ * reordered or changed.
  *
  * A driver is a thread that writes to guest memory only inside of steps, which hold() of the port's
  * memory keeps it out of, as the real one does with vCPUs. It leaves frames half written, and
@@ -488,9 +488,9 @@ static void check_frame(struct guest *g, const struct got *got)
 		      "NIC %u got frame %u (%u of %u bytes, %s) of %u instead of %u", g->me,
 		      s.number, len, s.len,
 		      s.hash == hash_of(s.number, data + (gso ? 54 : 14) + sizeof(s),
-					len - (gso ? 54 : 14) - sizeof(s)) ?
-			      "whole" :
-			      "corrupt",
+					len - (gso ? 54 : 14) - sizeof(s))
+			      ? "whole"
+			      : "corrupt",
 		      src, number);
 	ck_assert_uint_eq(s.len, len);
 	ck_assert_uint_eq(s.hash, hash_of(number, data + (gso ? 54 : 14) + sizeof(s),
@@ -500,8 +500,7 @@ static void check_frame(struct guest *g, const struct got *got)
 				   VNET_HDR_BYTES),
 			 0);
 	ck_assert_uint_eq(hdr.num_buffers, 1);
-	ck_assert_uint_eq(hdr.gso_type,
-			  gso ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_NONE);
+	ck_assert_uint_eq(hdr.gso_type, gso ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_NONE);
 	atomic_store(&f->received, number + 1);
 }
 
@@ -641,7 +640,8 @@ static void swap_one(unsigned *seed, unsigned nr)
 		frames = (uint32_t)rand_r(seed) % 64;
 	}
 	ck_assert_int_eq(netswitch_command(sw, end[i].nic.port, what != 0, to), 0);
-	for (unsigned n = 0; n < 200 && received_of(i) - from < frames; n++) {
+	for (unsigned n = 0;
+	     n < (to == BINDING_MAPPED ? 2000 : 100) && received_of(i) - from < frames; n++) {
 		usleep(20);
 		if (to == BINDING_MAPPED && n % 8 == 7 && state(i).binding == to)
 			frames = received_of(i) - from < frames ? frames % 16 : 0;
@@ -659,8 +659,8 @@ static void settle(struct guest *const g[])
 		struct flow *f = &flow[i / NICS][i % NICS];
 
 		while (atomic_load(&f->received) != atomic_load(&f->sent) ||
-		       (i % NICS == C && atomic_load(&flow[C][i / NICS].sent) !=
-						 atomic_load(&f->received))) {
+		       (i % NICS == C &&
+			atomic_load(&flow[C][i / NICS].sent) != atomic_load(&f->received))) {
 			ck_assert_msg(now_ms() - last < 20000, "%u to %u: %u sent, %u received",
 				      i / NICS, i % NICS, f->sent, f->received);
 			usleep(1000);
