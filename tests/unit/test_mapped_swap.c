@@ -333,7 +333,7 @@ static uint64_t hash_of(uint64_t h, const uint8_t *p, size_t len)
 static void make_frame(struct guest *g, uint32_t number)
 {
 	bool gso = pick(g, 16) == 0;
-	size_t at = gso ? 54 : 14, len = 60 + pick(g, gso ? GSO_BYTES : 1455);
+	size_t at = gso ? 54 : 14, len = 60 + pick(g, gso ? GSO_BYTES : pick(g, 4) ? 200 : 1455);
 	struct stamp s = { .number = number };
 	uint16_t sum;
 
@@ -697,8 +697,8 @@ static const struct {
 	bool eager;
 } layouts[] = {
 	{ "16 slots of 8 KiB", 16, 1, false },
-	{ "256 slots of 8 KiB (2 MiB)", 256, 20, false },
-	{ "256 slots of 8 KiB (2 MiB), eager drivers", 256, 10, true },
+	{ "256 slots of 8 KiB (2 MiB)", 256, 40, false },
+	{ "256 slots of 8 KiB (2 MiB), eager drivers", 256, 16, true },
 };
 
 START_TEST(swaps_under_load)
