@@ -77,6 +77,38 @@ static void sender_ring(const struct map_lane *l, struct slot_list *out)
 		out->slot[i] = t->list.slot[(t->at + i) % t->nr];
 }
 
+static const uint8_t *page_at(const struct pairing *p, unsigned i, bool tx)
+{
+	return tx ? p->page[i].tx : p->page[i].rx;
+}
+
+/* Does a header of these slots lie in one of the pages? */
+static bool headers_among(const struct pairing *p, const struct slot_list *list, bool tx)
+{
+	uintptr_t low = UINTPTR_MAX, high = 0;
+
+	for (unsigned k = 0; k < p->nr; k++) {
+		uintptr_t page = (uintptr_t)page_at(p, k, tx);
+
+		low = page < low ? page : low;
+		high = page + PAIR_PAGE_BYTES > high ? page + PAIR_PAGE_BYTES : high;
+	}
+	for (unsigned i = 0; i < list->nr; i++) {
+		uintptr_t hdr = (uintptr_t)list->slot[i].hdr;
+
+		/* Everybody in the net waits meanwhile, and almost always they are far away. */
+		if (!hdr || hdr + VNET_HDR_BYTES <= low || hdr >= high)
+			continue;
+		for (unsigned k = 0; k < p->nr; k++) {
+			uintptr_t page = (uintptr_t)page_at(p, k, tx);
+
+			if (hdr + VNET_HDR_BYTES > page && hdr < page + PAIR_PAGE_BYTES)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Do the pages hold anything that is no slot? A reason, or NULL. */
 static const char *shared_with(const struct map_lane *l, const struct pairing *p, struct member *m,
 			       struct member *to)
@@ -91,21 +123,8 @@ static const char *shared_with(const struct map_lane *l, const struct pairing *p
 		    gmem_is_rebound(b->memory->mem, p->page[i].rx, PAIR_PAGE_BYTES))
 			return "slot page shared with another lane";
 	}
-	for (unsigned i = 0; i < l->nr; i++) {
-		const struct slot_list *lists[] = { &l->tx, &l->rx };
-
-		for (unsigned n = 0; n < 2; n++) {
-			uintptr_t hdr = (uintptr_t)lists[n]->slot[i].hdr;
-
-			for (unsigned k = 0; hdr && k < p->nr; k++) {
-				const uint8_t *page = n ? p->page[k].rx : p->page[k].tx;
-
-				if (hdr + VNET_HDR_BYTES > (uintptr_t)page &&
-				    hdr < (uintptr_t)page + PAIR_PAGE_BYTES)
-					return "slot page shared with headers";
-			}
-		}
-	}
+	if (headers_among(p, &l->tx, true) || headers_among(p, &l->rx, false))
+		return "slot page shared with headers";
 	if (!pair_pages_clean(p, &l->tx, true) || !pair_pages_clean(p, &l->rx, false))
 		return "slot page shared with other data";
 	return NULL;

@@ -116,13 +116,8 @@ static int sw_send(struct carrier *c, const struct frame *f)
 	return 0;
 }
 
-static void sw_send_end(struct carrier *c)
+static void batch_end(struct member *m)
 {
-	struct member *m = member_of(c);
-
-	if (atomic_load_explicit(&m->rx_freed, memory_order_relaxed) &&
-	    atomic_exchange(&m->rx_freed, false) && m->uplink)
-		m->uplink->ops->rx_ready(m->uplink);
 	if (!m->in_batch) {
 		if (atomic_load(&m->command) == COMMAND_NONE && !m->map)
 			return;
@@ -140,6 +135,17 @@ static void sw_send_end(struct carrier *c)
 		m->uplink->ops->send_end(m->uplink);
 	m->in_batch = false;
 	pthread_rwlock_unlock(&m->sw->lock);
+}
+
+static void sw_send_end(struct carrier *c)
+{
+	struct member *m = member_of(c);
+
+	batch_end(m);
+	/* It takes this port's receive lock: not before that of another one is released. */
+	if (atomic_load_explicit(&m->rx_freed, memory_order_relaxed) &&
+	    atomic_exchange(&m->rx_freed, false) && m->uplink)
+		m->uplink->ops->rx_ready(m->uplink);
 }
 
 static void sw_rx_ready(struct carrier *c)

@@ -161,7 +161,8 @@ static int hold_for(struct member *m, struct member *to)
 {
 	uint64_t now, until;
 
-	if (atomic_load(&m->waits_for) == (int)to->slot) {
+	/* Waiting until nobody was mapped to it any more was not its fault. */
+	if (atomic_load(&m->waits_for) == (int)to->slot && !m->waits_mapped) {
 		now = switch_now_ns();
 		if (now < atomic_load(&m->waits_until)) {
 			/* It gave something, but not enough. */
@@ -178,6 +179,7 @@ static int hold_for(struct member *m, struct member *to)
 	if (!until || atomic_load(&to->stuck))
 		return 0;
 	now = switch_now_ns();
+	m->waits_mapped = false;
 	atomic_store(&m->waits_for, (int)to->slot);
 	atomic_store(&m->waits_until, now + until);
 	atomic_store(&to->awaited, true);
@@ -198,6 +200,7 @@ static void hold_over(struct member *m)
  * to pass. No frame is dropped for it. */
 static int hold_for_mapped(struct member *m, struct member *to)
 {
+	m->waits_mapped = true;
 	atomic_store(&m->waits_for, (int)to->slot);
 	atomic_store(&m->waits_until, switch_now_ns() + EVICT_STEP_NS);
 	atomic_store(&to->evict, true);

@@ -76,10 +76,11 @@ struct member {
 	bool started; /* guarded by sw->lock */
 
 	/* Sender's loop, inside of a batch; or sw->lock held for writing. */
-	bool in_batch; /* holds sw->lock */
-	bool again;    /* the next frame has been seen before: -EAGAIN was the answer */
-	int opening;   /* slot whose lane the next frame waits for, or -1 */
-	int ordered;   /* the last netswitch_command() carried out, or COMMAND_AUTO */
+	bool in_batch;	   /* holds sw->lock */
+	bool again;	   /* the next frame has been seen before: -EAGAIN was the answer */
+	int opening;	   /* slot whose lane the next frame waits for, or -1 */
+	bool waits_mapped; /* waits_for: until its mapped lane has ended, not for buffers */
+	int ordered;	   /* the last netswitch_command() carried out, or COMMAND_AUTO */
 	struct delivery delivery;
 	struct detector detector;
 	uint8_t lane[NETSWITCH_MAX_PORTS];

@@ -697,6 +697,32 @@ START_TEST(others_evict)
 }
 END_TEST
 
+/* Waiting for the end of a mapping is no time that a receiver without buffers has had. */
+START_TEST(who_evicts_is_held_for_buffers_too)
+{
+	unsigned slot;
+
+	map(A, B);
+	send(A, B, NR);
+	pump();
+	send(C, B, 1);
+	loop_call(remapper_loop(remapper), nothing, NULL);
+	pass(20 * MS);
+	for (unsigned n = 0; n < 3; n++)
+		pump();
+	ck_assert_int_eq(state(A).binding, BINDING_DIRECT);
+	ck_assert_uint_eq(sent(C), 0);
+	ck_assert_uint_eq(atomic_load(&end[B].nic.port->stats.rx_dropped), 0);
+	ck_assert_uint_eq(take(B, A), NR);
+	give_back(B);
+	for (unsigned n = 0; n < 3; n++)
+		pump();
+	ck_assert_uint_eq(sent(C), 1);
+	ck_assert(mock_nic_slot_rx(&end[B].nic, &slot, &got));
+	ck_assert_uint_eq(got.data[11], C + 1);
+}
+END_TEST
+
 /* A group frame from another one. */
 START_TEST(group_frames_evict)
 {
@@ -873,6 +899,7 @@ int main(void)
 				       frames_for_others_are_copied_out,
 				       a_lasting_change_ends_it,
 				       others_evict,
+				       who_evicts_is_held_for_buffers_too,
 				       group_frames_evict,
 				       own_group_frames,
 				       a_moved_transmit_slot_ends_it,
