@@ -11,7 +11,7 @@
  *   header    virtio-net: the headers lie in the slots' pages
  *   shared    something else lies in the slots' first pages; needs offset=1024 and slots=32
  *   sit       never looks at receive slots again
- *   scribble  writes into all receive slots, all the time
+ *   scribble  writes into all receive slots, as long as it has frames to send
  *   garbage   nonsense in descriptors, rings and registers, then a reset, every `often=N` frames
  *
  * Whatever comes of its own traffic is no failure; what counts is how the others fare. Without a
@@ -129,7 +129,8 @@ static void scribble(struct traffic *t)
 {
 	struct slots *s = &t->slots;
 
-	if (!begun())
+	/* Not for ever: the peer's last words would never be read. */
+	if (!begun() || t->sent >= t->frames)
 		return;
 	for (unsigned i = 0; i < s->nr; i++) {
 		volatile uint64_t *at = (volatile void *)slots_rx_at(s, i);
