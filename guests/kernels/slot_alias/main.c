@@ -10,8 +10,9 @@
  * them. Rounds go on until the watcher has seen, each `stable=N` (3) times on end, what
  * `want=no,yes,no` says, in that order and nothing else; both ends say so and end.
  *
- * Command line: role=, peer=MAC, want=, stable=, wait=MS (10) between writing and telling,
- * timeout=S (60) without a new phase; and that of lib/slots.h.
+ * Command line: role=, peer=MAC, want=, stable=, wait=MS (10) between writing and telling, calm=1:
+ * no traffic that calls for a mapping until the first phase was seen, timeout=S (60) without a new
+ * phase; and that of lib/slots.h.
  */
 #include "lib/clock.h"
 #include "lib/loopback.h"
@@ -30,20 +31,21 @@ enum kind { KIND_ANNOUNCE = 32, KIND_READY, KIND_WRITTEN, KIND_ANSWER, KIND_FILL
 /* The payload of every frame. */
 struct message {
 	uint64_t masked;
-	uint32_t over; /* answer: the watcher has seen all that it wanted */
-	uint32_t reserved;
+	uint32_t over;	 /* answer: the watcher has seen all that it wanted */
+	uint32_t phases; /* answer: how many of them it has seen */
 	uint32_t filler;
 } __attribute__((packed));
 
 static struct slots slots;
 static uint8_t peer[6];
 static uint64_t random_state, timeout_us, wait_us, phase_us;
+static bool calm; /* writer: no filler yet */
 
-static bool send(enum kind kind, uint32_t round, uint64_t number, bool over)
+static bool send(enum kind kind, uint32_t round, uint64_t number, unsigned phases, bool over)
 {
 	uint8_t *slot = slots_tx_slot(&slots);
 	struct loopback_frame *f = (void *)slot;
-	struct message m = { .masked = number ^ MASK, .over = over };
+	struct message m = { .masked = number ^ MASK, .over = over, .phases = phases };
 
 	if (!slot)
 		return false;
@@ -104,11 +106,13 @@ static bool ask(enum kind kind, enum kind answer, uint32_t round, uint64_t numbe
 		uint64_t now = clock_us();
 		unsigned k = receive(&r, &m);
 
-		if (k == answer && r == round)
+		if (k == answer && r == round) {
+			calm = calm && !m.phases;
 			return m.over;
+		}
 		if (k)
 			continue;
-		if (now >= due && send(kind, round, number, false))
+		if (now >= due && send(kind, round, number, 0, false))
 			due = now + REPEAT_US;
 		check_time();
 		cpu_pause();
@@ -119,7 +123,7 @@ static bool ask(enum kind kind, enum kind answer, uint32_t round, uint64_t numbe
 static void send_filler(uint32_t round)
 {
 	for (unsigned i = 0; i < FILLER_TURNS * slots.nr;) {
-		if (send(KIND_FILLER, round, 0, false)) {
+		if (send(KIND_FILLER, round, 0, 0, false)) {
 			i++;
 			continue;
 		}
@@ -139,7 +143,9 @@ static uint64_t write_all(void *arg)
 		uint64_t number = random_next(&random_state);
 		volatile uint64_t *at;
 
-		send_filler(++round);
+		round++;
+		if (!calm)
+			send_filler(round);
 		ask(KIND_ANNOUNCE, KIND_READY, round, number);
 		phase_us = clock_us(); /* whoever answers looks after the rest */
 		/* Not given, and far from those that are. */
@@ -231,12 +237,12 @@ static uint64_t watch_all(void *arg)
 			round = r;
 			number = m.masked ^ MASK;
 			CHECK(!is_there(number), "the number of round %u is there too soon", r);
-			send(KIND_READY, r, 0, false);
+			send(KIND_READY, r, 0, w->phase, false);
 		} else if (kind == KIND_WRITTEN && r == round) {
 			if (answered != r && note(w, r, early || is_there(number), early))
 				over_us = clock_us();
 			answered = r;
-			send(KIND_ANSWER, r, 0, over_us);
+			send(KIND_ANSWER, r, 0, w->phase, over_us);
 		} else if (!kind && round != answered && !early) {
 			early = is_there(number);
 		}
@@ -262,6 +268,7 @@ void guest_main(void)
 	wait_us = cmdline_u64("wait", 10) * 1000;
 	random_state = hash_bytes(slots.mac, 6, clock_us());
 	phase_us = clock_us();
+	calm = cmdline_is("calm", "1");
 	parse_want(&watch);
 	rounds = user_call(writer ? write_all : watch_all, &watch);
 	print("%s: %lu rounds over %s, %u slots of %u bytes\n", writer ? "writer" : "watcher",
