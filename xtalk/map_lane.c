@@ -46,6 +46,11 @@ void map_lane_back_off(struct map_lane *l, uint64_t now)
 
 /* -- Waiting -- */
 
+static uint64_t deadline_ns(const struct member *m)
+{
+	return m->sw->p.rules.slot_deadline_us * UINT64_C(1000);
+}
+
 /* Wakes this sender when `to` (NULL: nobody) has slots or buffers again, or at `until`. */
 static void wait_for(struct member *m, struct member *to, uint64_t until, uint64_t now)
 {
@@ -202,7 +207,7 @@ static void begin_gather(struct member *m, uint64_t now)
 	m->map->seen = 0;
 	m->map->seen_ns = now;
 	set_state(m->map, MAP_GATHER);
-	wait_for(m, NULL, now + MAP_GATHER_IDLE_NS, now);
+	wait_for(m, NULL, now + deadline_ns(m) / MAP_IDLE_PART, now);
 }
 
 /* At the end of a turn. */
@@ -255,7 +260,7 @@ static int receiver_empty(struct member *m, struct member *to, uint64_t now)
 	}
 	if (l->tx.nr == l->nr)
 		return 1;
-	if (l->tx.nr < l->nr && now - l->began_ns < MAP_WAIT_LIMIT_NS)
+	if (l->tx.nr < l->nr && now - l->began_ns < deadline_ns(m))
 		return 0;
 	/* The same twice: so many there are. */
 	if (l->tx.nr > l->nr || l->tx.nr == l->short_nr)
@@ -336,8 +341,7 @@ static int put(struct member *m, struct member *to, const struct frame *f, uint3
 		uint64_t now = switch_now_ns();
 
 		collect(m, to, now);
-		wait_for(m, to, l->progress_ns + m->sw->p.rules.slot_deadline_us * UINT64_C(1000),
-			 now);
+		wait_for(m, to, l->progress_ns + deadline_ns(m), now);
 		/* It may have given some before it knew that it is awaited. */
 		rc = ops->rx_slot_put(to->port, &f->hdr, len);
 	}
@@ -527,7 +531,7 @@ static void service_on(struct member *m, bool end)
 		wait_over(m);
 		return;
 	}
-	until = l->progress_ns + m->sw->p.rules.slot_deadline_us * UINT64_C(1000);
+	until = l->progress_ns + deadline_ns(m);
 	if (now >= until) {
 		l->rescues++;
 		map_lane_end(m, BINDING_DIRECT, WHY_DEADLINE, NULL);
@@ -544,12 +548,14 @@ static void service_gather(struct member *m, uint64_t now)
 {
 	struct map_lane *l = m->map;
 
+	uint64_t idle = deadline_ns(m) / MAP_IDLE_PART;
+
 	if (l->kept != l->seen) {
 		l->seen = l->kept;
 		l->seen_ns = now;
 	}
-	if (now - l->seen_ns < MAP_GATHER_IDLE_NS && now - l->began_ns < MAP_GATHER_LIMIT_NS) {
-		wait_for(m, NULL, l->seen_ns + MAP_GATHER_IDLE_NS, now);
+	if (now - l->seen_ns < idle && now - l->began_ns < MAP_GATHER_LIMIT_NS) {
+		wait_for(m, NULL, l->seen_ns + idle, now);
 		return;
 	}
 	map_lane_not_mapped(l, "too little traffic to fill the ring");

@@ -36,11 +36,11 @@
 
 enum map_state { MAP_OFF, MAP_GATHER, MAP_WAIT, MAP_MOVING, MAP_ON, MAP_LEAVING };
 
-/* How long the sender may take to fill its ring, and the receiver to empty its own, before that is
- * given up; how soon the latter is looked at again. */
+/* How long the sender may take to fill its ring before that is given up. It may pause for a part of
+ * the net's slot deadline meanwhile; the receiver has all of that to give back what it has, and is
+ * looked at again every step. */
 #define MAP_GATHER_LIMIT_NS UINT64_C(200000000)
-#define MAP_GATHER_IDLE_NS  UINT64_C(10000000) /* it sends nothing more */
-#define MAP_WAIT_LIMIT_NS   UINT64_C(20000000)
+#define MAP_IDLE_PART	    5
 #define MAP_WAIT_STEP_NS    UINT64_C(100000)
 /* No try within that time after one that failed, or after a mapping that ended against its will;
  * twice as long each time in a row, up to the limit. A mapping that lasts is no failure. */

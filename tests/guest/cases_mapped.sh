@@ -11,6 +11,7 @@ mapped_lab() { # [UPLINK [LINE…]]
 	shift || :
 	# A busy machine is no guest that sits on its slots.
 	printf '%s\n' "$@" | grep -q '^slot-deadline' || ini "slot-deadline = 1000ms"
+	ini "receiver-hold = 1000ms" # nor one without buffers
 	[ $# -eq 0 ] || ini "$@"
 }
 
