@@ -207,8 +207,9 @@ struct port_ops {
 	/* How many slots the driver has given and rx_slot_put() not used: all of them when every
 	 * frame was consumed. No more than there are, whatever the driver claims. */
 	unsigned (*rx_slots_given)(struct port *p);
-	/* Asks for carrier->rx_ready() when n more slots than now (at least 1) have been given, or
-	 * earlier. True: they have been already, it may not come. */
+	/* Asks for carrier->rx_ready() when n more slots (at least 1) have been given than the
+	 * caller was last told by look() or given(), or earlier. True: they have been already, it
+	 * may not come. An element that is not mapped may be watched, too. */
 	bool (*rx_slots_watch)(struct port *p, unsigned n);
 	/* Do these bytes touch a ring of this device? Any thread while the port is live. */
 	bool (*touches_rings)(struct port *p, const void *at, size_t len);

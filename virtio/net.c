@@ -212,6 +212,15 @@ static void net_link_changed(struct port *p)
 	loop_post(net->dev.loop, &net->link_work);
 }
 
+static void ready_work(struct loop_work *w)
+{
+	struct virtio_net *net = container_of(w, struct virtio_net, ready_work);
+	struct carrier *c = net->port.carrier;
+
+	if (net->dev.live && c)
+		c->ops->rx_ready(c);
+}
+
 static void fault_work(struct loop_work *w)
 {
 	struct virtio_net *net = container_of(w, struct virtio_net, fault_work);
@@ -351,6 +360,7 @@ int virtio_net_create(struct virtio_net **out, const char *name, const uint8_t m
 	net->tx_work.fn = tx_work;
 	net->link_work.fn = link_work;
 	net->fault_work.fn = fault_work;
+	net->ready_work.fn = ready_work;
 	net->port.ops = &net_port_ops;
 	net->port.name = name;
 	memcpy(net->port.mac, mac, ETH_ADDR_BYTES);

@@ -20,6 +20,7 @@ struct net_slots {
 	unsigned nr;   /* of the slots below, in ring order; not 0 while mapped */
 	unsigned next; /* to be put */
 	uint16_t told; /* available index that the carrier knows of */
+	bool refused;  /* somebody came with a frame while mapped */
 	struct virtq_slot slot[NET_QUEUE_SIZE];
 };
 
@@ -57,6 +58,7 @@ struct virtio_net {
 	struct loop_work tx_work;    /* serve the transmit queue (again) */
 	struct loop_work link_work;  /* the carrier's link may have changed */
 	struct loop_work fault_work; /* rx.fault is set */
+	struct loop_work ready_work; /* ordinary buffers are there again */
 	bool tx_blocked;	     /* send() said -EAGAIN: wait for tx_resume() */
 	bool link_shown;	     /* what the driver was last told */
 	bool launcher_stable;	     /* port.slots_stable as it was before the driver's word */

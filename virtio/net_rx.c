@@ -213,6 +213,7 @@ static void rx_refuse(struct virtio_net *net)
 {
 	struct carrier *c = net->port.carrier;
 
+	net->rx.slots.refused = true;
 	if (c && c->ops->rx_refused)
 		c->ops->rx_refused(c);
 }

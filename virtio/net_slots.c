@@ -36,6 +36,18 @@ static int slot_look(struct virtio_net *net, unsigned i, struct virtq_slot *s, c
 	return rc == -EPROTO ? net_rx_fault(net, rx_queue(net)->why_broken) : rc;
 }
 
+/* How many slots the driver has given and nobody used, and the carrier is about to know of them. */
+static int slots_tell(struct virtio_net *net)
+{
+	struct virtq *vq = rx_queue(net);
+	int pending = virtq_pending(vq);
+
+	if (pending < 0)
+		return net_rx_fault(net, vq->why_broken);
+	net->rx.slots.told = (uint16_t)(vq->last_avail + pending);
+	return pending;
+}
+
 int net_rx_slots_look(struct port *p, struct slot_list *out, const char **why)
 {
 	struct virtio_net *net = net_of(p);
@@ -48,10 +60,13 @@ int net_rx_slots_look(struct port *p, struct slot_list *out, const char **why)
 	assert(!net->rx.nr_bufs); /* a carrier finishes its frame first */
 	while (out->nr < SLOTS_MAX) {
 		rc = slot_look(net, out->nr, &s, why);
-		if (rc <= 0)
+		if (rc < 0)
 			return rc;
+		if (!rc)
+			break;
 		out->slot[out->nr++] = (struct slot){ s.at, s.bytes, s.hdr };
 	}
+	net->rx.slots.told = (uint16_t)(rx_queue(net)->last_avail + out->nr);
 	return 0;
 }
 
@@ -82,14 +97,24 @@ int net_rx_slots_enter(struct port *p, const struct slot_list *slots)
 	}
 	m->nr = slots->nr;
 	m->next = 0;
-	m->told = rx_queue(net)->last_avail;
+	m->refused = false;
+	m->told = (uint16_t)(rx_queue(net)->last_avail + m->nr);
 	m->mapped = true;
 	return 0;
 }
 
 void net_rx_slots_leave(struct port *p)
 {
-	net_of(p)->rx.slots.mapped = false;
+	struct virtio_net *net = net_of(p);
+	struct net_slots *m = &net->rx.slots;
+
+	if (!m->mapped)
+		return;
+	m->mapped = false;
+	/* Who was refused waits for buffers. There may be some, so no doorbell may come for them.
+	 */
+	if (m->refused && net->rx.live)
+		loop_post(net->dev.loop, &net->ready_work);
 }
 
 /* No slot is there: ask for the doorbell, look once more. As virtq_slot_use(). */
@@ -147,41 +172,56 @@ unsigned net_rx_slots_given(struct port *p)
 {
 	struct virtio_net *net = net_of(p);
 	struct net_slots *m = &net->rx.slots;
-	struct virtq *vq = rx_queue(net);
 	int pending;
 
 	if (!net->rx.live || !m->mapped)
 		return 0;
-	pending = virtq_pending(vq);
-	if (pending < 0) {
-		net_rx_fault(net, vq->why_broken);
+	pending = slots_tell(net);
+	if (pending < 0)
 		return 0;
-	}
-	m->told = (uint16_t)(vq->last_avail + pending);
 	/* A ring may hold more chains than there are slots. */
 	return (unsigned)pending < m->nr ? (unsigned)pending : m->nr;
 }
 
+/*
+ * Counted from what the carrier was told last, not from this moment: none that came since is
+ * missed. An element that is not mapped is watched, too: a lane waits for all of its slots before
+ * it maps it.
+ */
 bool net_rx_slots_watch(struct port *p, unsigned n)
 {
 	struct virtio_net *net = net_of(p);
 	struct net_slots *m = &net->rx.slots;
 	struct virtq *vq = rx_queue(net);
-	unsigned known, until;
+	unsigned all = m->mapped ? m->nr : vq->size, known, until;
+	uint16_t told = m->told;
+	int pending;
 
-	if (!net->rx.live || !m->mapped)
+	if (!net->rx.live)
 		return false;
-	/* Counted from what the carrier was told last, so that none that came since is missed; but
-	 * never up to more than there are: such a doorbell would not come. */
-	known = (uint16_t)(m->told - vq->last_avail);
-	if (known > vq->size)
+	pending = slots_tell(net);
+	if (pending < 0)
+		return false;
+	known = (uint16_t)(told - vq->last_avail);
+	if (known > (unsigned)pending)
 		known = 0; /* told long ago, and used since */
-	until = known + (n ? n : 1);
-	if (n > m->nr || until > m->nr)
-		until = m->nr > known ? m->nr : known + 1;
-	if (!virtq_enable_doorbell_at(vq, until))
+	/* Never up to more than there are: that doorbell would not come. */
+	until = known + (n < all ? n : all);
+	if (until > all)
+		until = all;
+	if (until <= known)
+		until = known + 1;
+	if (!virtq_enable_doorbell_at(vq, until)) {
+		m->told = (uint16_t)(vq->last_avail + known);
 		return false;
-	m->told = (uint16_t)(vq->last_avail + until);
+	}
+	/* It does not ring for these. For the next one it does, should the carrier leave it at
+	 * having another look; a few times at most, if they keep coming. */
+	for (unsigned tries = 0; tries < 4; tries++) {
+		pending = slots_tell(net);
+		if (pending < 0 || !virtq_enable_doorbell_at(vq, (unsigned)pending + 1))
+			break;
+	}
 	return true;
 }
 

@@ -421,6 +421,7 @@ int virtq_slot_look(struct virtq *vq, unsigned i, uint32_t hdr_bytes, struct vir
 	int pending = look(vq), head, r;
 	struct virtq_desc hdr, rest;
 	uint32_t nr = vq->size;
+	const char *bad;
 
 	if (pending < 0 || i >= (unsigned)pending)
 		return pending < 0 ? pending : 0;
@@ -441,15 +442,19 @@ int virtq_slot_look(struct virtq *vq, unsigned i, uint32_t hdr_bytes, struct vir
 		if (hdr.flags & DESC_INDIRECT)
 			return virtq_break(vq, "indirect descriptor in an indirect table");
 	}
-	*why = slot_header_bad(&hdr, hdr_bytes);
-	if (*why)
+	bad = slot_header_bad(&hdr, hdr_bytes);
+	if (bad) {
+		*why = bad;
 		return -ENOTSUP;
+	}
 	if (hdr.next >= nr)
 		return virtq_break(vq, "next descriptor out of range");
 	rest = slot_desc(s, 1, desc_at(table, hdr.next));
-	*why = slot_rest_bad(&rest);
-	if (*why)
+	bad = slot_rest_bad(&rest);
+	if (bad) {
+		*why = bad;
 		return -ENOTSUP;
+	}
 	s->hdr = desc_buffer(vq, &hdr);
 	s->at = s->hdr ? desc_buffer(vq, &rest) : NULL;
 	s->bytes = rest.len;

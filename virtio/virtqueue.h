@@ -111,7 +111,7 @@ int virtq_pending(struct virtq *vq);
 /*
  * Slots. virtq_slot_look() fills in s from the i-th chain to come (0: the next one), taking none.
  * 1: s is good; 0: there is no such chain yet; -ENOTSUP: it is none with a header of hdr_bytes in a
- * descriptor of its own (*why: a constant string); -EPROTO.
+ * descriptor of its own (*why: a constant string, else left alone); -EPROTO.
  *
  * virtq_slot_use() takes the next chain and stages its used entry, as virtq_pop() and virtq_push()
  * would, if its head and its descriptors are to the bit what s says. No table is walked and no

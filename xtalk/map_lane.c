@@ -427,11 +427,17 @@ int map_lane_before(struct member *m, const struct frame *f, bool allowed)
 		map_lane_end(m, BINDING_DIRECT, WHY_SLOTS, "a header lies among the slots");
 		return -EAGAIN;
 	}
+	if (!allowed) {
+		/* Its own doing, or its receiver writes to slots that are not its turn: either way
+		 * the two had better not share them. */
+		map_lane_end(m, BINDING_DIRECT, WHY_SLOTS, "a frame with a foreign source address");
+		return -EAGAIN;
+	}
 	if (m->again && l->put_done)
 		return 0; /* it waits for somebody else */
 	l->dst = NETSWITCH_MAX_PORTS;
 	l->put_done = false;
-	if (allowed && for_receiver(m, f))
+	if (for_receiver(m, f))
 		return 0;
 	/* A frame for somebody else uses the receiver's slot up, too: the rings go in step. */
 	to = receiver(m);

@@ -407,6 +407,22 @@ const struct netswitch_stats *netswitch_stats(const struct netswitch *sw)
 
 /* -- Membership -- */
 
+/* On a vCPU's thread, which is outside of guest code and so holds nobody up. */
+static bool sw_write_refused(void *arg)
+{
+	struct member *m = arg;
+	bool mapped;
+
+	pthread_rwlock_rdlock(&m->sw->lock);
+	mapped = m->rx_mapped_by != NULL;
+	pthread_rwlock_unlock(&m->sw->lock);
+	if (!mapped)
+		return false;
+	atomic_store(&m->wrote, true);
+	map_lane_settle(m->sw);
+	return true;
+}
+
 /* A free slot: the one that this address had, or else one that nobody had, because markers of who
  * had a slot may still be on their way; or else any. */
 static unsigned free_slot(const struct netswitch *sw, uint64_t mac)
@@ -468,6 +484,10 @@ int netswitch_attach(struct netswitch *sw, const struct netswitch_port *np, stru
 	m->sw = sw;
 	m->port = np->port;
 	m->uplink = np->uplink;
+	if (np->port->memory) {
+		np->port->memory->write_refused = sw_write_refused;
+		np->port->memory->refused_arg = m;
+	}
 	m->mac = mac_value(np->port->mac);
 	m->promiscuous = np->promiscuous;
 	m->has_peer = np->peer_mac;
@@ -520,6 +540,8 @@ void netswitch_detach(struct netswitch *sw, struct port *port)
 		index_macs(sw);
 		if (m->uplink)
 			m->uplink->filter = NULL;
+		if (m->port->memory)
+			m->port->memory->write_refused = NULL;
 	}
 	pthread_rwlock_unlock(&sw->lock);
 	if (m)

@@ -6,7 +6,7 @@ $(BUILD)/bench/%: tests/bench/%.c
 
 # Drives xvmm's own device code, so it is linked with it.
 LANE_OBJS := $(addprefix $(BUILD)/tests/,bench/bench_lane.o bench/lane_bench.o bench/lane_nic.o \
-	       bench/lane_host.o bench/lane_slots.o bench/bench_mapped.o unit/mock_platform.o)
+	       bench/lane_host.o bench/lane_slots.o bench/bench_mapped.o bench/bench_swap.o unit/mock_platform.o)
 $(BUILD)/bench/bench_lane: $(LANE_OBJS) $(BUILD)/libxvmm.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

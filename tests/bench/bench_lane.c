@@ -34,7 +34,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "tests/bench/bench_mapped.h"
+#include "tests/bench/bench_swap.h"
 #include "tests/bench/lane_bench.h"
 #include "tests/bench/lane_host.h"
 
@@ -476,6 +478,12 @@ int main(int argc, char **argv)
 	if (remapper_create(&b.remapper))
 		lane_die("remapper_create");
 	b.clock_ns = clock_cost_ns();
+	if (argc == 4 && !strcmp(argv[1], "swap")) {
+		log_set_level(LOG_WARN);
+		swap_measure(&b, 0x600);
+		json_dumpf(b.out, stdout, JSON_INDENT(2));
+		return 0;
+	}
 	if (argc == 4 && (!strcmp(argv[1], "mapped") || !strcmp(argv[1], "slots")))
 		return profile_mapped(&b, argv[1], argv[2], (unsigned)atoi(argv[3]));
 	lanes_init(&b, &lanes);
@@ -490,6 +498,8 @@ int main(int argc, char **argv)
 		flat_round(&b, &flat);
 		outside_round(&b, &outside);
 	}
+	log_set_level(LOG_WARN);
+	swap_measure(&b, 0x600);
 	report_all(&b, &lanes, &flat, &outside, mapped);
 	json_dumpf(b.out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	putchar('\n');

@@ -3,18 +3,49 @@
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define HDR_STRIDE 16
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 static void on_hold(void *arg)
 {
-	((struct lane_slots *)arg)->holds++;
+	struct lane_slots *s = arg;
+
+	s->held_at_ns = now_ns();
+	atomic_store(&s->hold, true);
+	pthread_mutex_lock(&s->held);
 }
 
 static void on_release(void *arg)
 {
+	struct lane_slots *s = arg;
+
+	atomic_store(&s->hold, false);
+	pthread_mutex_unlock(&s->held);
+	atomic_store(&s->held_us, (now_ns() - s->held_at_ns) / 1000);
+}
+
+void lane_slots_enter(struct lane_slots *s)
+{
+	while (atomic_load(&s->hold))
+		sched_yield();
+	pthread_mutex_lock(&s->held);
+}
+
+void lane_slots_exit(struct lane_slots *s)
+{
+	pthread_mutex_unlock(&s->held);
 }
 
 static void on_lost(void *arg)
@@ -32,6 +63,7 @@ void lane_slots_create(struct lane_slots *s, const char *name, unsigned id, uint
 		s->at[q] = n->slots + q * ring;
 		s->hdr[q] = n->slots + 2 * ring + q * hdrs;
 	}
+	pthread_mutex_init(&s->held, NULL);
 	s->want = calloc(1, bytes);
 	if (!s->want)
 		lane_die("no memory");

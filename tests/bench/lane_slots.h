@@ -18,13 +18,21 @@ struct lane_slots {
 	uint32_t bytes; /* of a slot */
 	struct port_memory memory;
 	uint8_t dst[6];
+	_Atomic uint64_t held_us; /* so long its vCPUs were to be held for the last move */
 
 	/* private */
 	gpa_t hdr[2], at[2];
-	unsigned holds;
+	pthread_mutex_t held;
+	_Atomic bool hold;
+	uint64_t held_at_ns;
 	uint16_t taken; /* received and not given back */
 	uint8_t *want;	/* what a frame should hold */
 };
+
+/* What a driver on another thread than the loop does is in between: its vCPU can be held. The same
+ * as nothing on one thread. */
+void lane_slots_enter(struct lane_slots *s);
+void lane_slots_exit(struct lane_slots *s);
 
 /* As lane_nic_create(), with slots of so many bytes: whole pages. */
 void lane_slots_create(struct lane_slots *s, const char *name, unsigned id, uint32_t bytes);

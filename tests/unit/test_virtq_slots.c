@@ -193,6 +193,7 @@ START_TEST(look_at_any_chain)
 	rc = look(0);
 	ck_assert_int_eq(rc, c->rc);
 	ck_assert_int_eq(vq.broken, c->rc == -EPROTO);
+	ck_assert_int_eq(why != NULL, rc == -ENOTSUP);
 	if (c->why)
 		ck_assert_str_eq(vq.broken ? vq.why_broken : why, c->why);
 	ck_assert_uint_eq(vq.last_avail, 0);
