@@ -208,7 +208,8 @@ struct port_ops {
 	 * frame was consumed. No more than there are, whatever the driver claims. */
 	unsigned (*rx_slots_given)(struct port *p);
 	/* Asks for carrier->rx_ready() when n more slots than now (at least 1) have been given, or
-	 * earlier. True: they have been already, it may not come. */
+	 * earlier; mapped, or after rx_slots_look(). True: they have been already, it may not come.
+	 */
 	bool (*rx_slots_watch)(struct port *p, unsigned n);
 	/* Do these bytes touch a ring of this device? Any thread while the port is live. */
 	bool (*touches_rings)(struct port *p, const void *at, size_t len);

@@ -48,8 +48,10 @@ int net_rx_slots_look(struct port *p, struct slot_list *out, const char **why)
 	assert(!net->rx.nr_bufs); /* a carrier finishes its frame first */
 	while (out->nr < SLOTS_MAX) {
 		rc = slot_look(net, out->nr, &s, why);
-		if (rc <= 0)
+		if (rc <= 0) {
+			net->rx.slots.told = (uint16_t)(rx_queue(net)->last_avail + out->nr);
 			return rc;
+		}
 		out->slot[out->nr++] = (struct slot){ s.at, s.bytes, s.hdr };
 	}
 	return 0;
@@ -167,18 +169,19 @@ bool net_rx_slots_watch(struct port *p, unsigned n)
 	struct virtio_net *net = net_of(p);
 	struct net_slots *m = &net->rx.slots;
 	struct virtq *vq = rx_queue(net);
-	unsigned known, until;
+	unsigned known, until, nr;
 
-	if (!net->rx.live || !m->mapped)
+	if (!net->rx.live)
 		return false;
+	nr = m->mapped ? m->nr : vq->size; /* a carrier may wait for all before it maps them */
 	/* Counted from what the carrier was told last, so that none that came since is missed; but
 	 * never up to more than there are: such a doorbell would not come. */
 	known = (uint16_t)(m->told - vq->last_avail);
 	if (known > vq->size)
 		known = 0; /* told long ago, and used since */
 	until = known + (n ? n : 1);
-	if (n > m->nr || until > m->nr)
-		until = m->nr > known ? m->nr : known + 1;
+	if (n > nr || until > nr)
+		until = nr > known ? nr : known + 1;
 	if (!virtq_enable_doorbell_at(vq, until))
 		return false;
 	m->told = (uint16_t)(vq->last_avail + until);

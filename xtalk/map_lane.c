@@ -205,6 +205,28 @@ static void begin_gather(struct member *m, uint64_t now)
 	wait_for(m, NULL, now + MAP_GATHER_IDLE_NS, now);
 }
 
+/* False: it has to be made first. */
+static bool buffer_ready(struct member *m)
+{
+	int none = MAP_BUFFER_NONE;
+
+	if (atomic_load(&m->map->buffer) == MAP_BUFFER_READY)
+		return true;
+	if (atomic_compare_exchange_strong(&m->map->buffer, &none, MAP_BUFFER_WANTED))
+		loop_post(remapper_loop(m->sw->p.remapper), &m->sw->map_work);
+	return false;
+}
+
+/* A try has come to nothing. */
+static void back_off(struct member *m, uint64_t now)
+{
+	int ready = MAP_BUFFER_READY;
+
+	map_lane_back_off(m->map, now);
+	if (atomic_compare_exchange_strong(&m->map->buffer, &ready, MAP_BUFFER_UNWANTED))
+		loop_post(remapper_loop(m->sw->p.remapper), &m->sw->map_work);
+}
+
 /* At the end of a turn. */
 static void consider(struct member *m, uint64_t now)
 {
@@ -227,7 +249,7 @@ static void consider(struct member *m, uint64_t now)
 		against = "too little traffic";
 	if (against) {
 		map_lane_not_mapped(l, "%s", against);
-		map_lane_back_off(l, now);
+		back_off(m, now);
 		return;
 	}
 	if (l->sampled && (l->sampled_to != to->slot || l->to_mac != to->mac))
@@ -235,7 +257,8 @@ static void consider(struct member *m, uint64_t now)
 	l->to = to->slot;
 	l->to_mac = to->mac;
 	l->nr = t->nr;
-	begin_gather(m, now);
+	if (buffer_ready(m))
+		begin_gather(m, now);
 }
 
 /* Has the receiver given back all of its slots? 1: yes, and l->rx is the list; 0: not yet; less:
@@ -275,12 +298,16 @@ static void wait_for_receiver(struct member *m, uint64_t now)
 	bool again;
 
 	if (!rc) {
-		to->port->ops->rx_slots_watch(to->port, l->nr - l->tx.nr);
 		wait_for(m, to, now + MAP_WAIT_STEP_NS, now);
-		return;
+		if (!to->port->ops->rx_slots_watch(to->port, l->nr - l->tx.nr))
+			return;
+		/* It gave them before it knew that they are awaited: no doorbell will come. */
+		rc = receiver_empty(m, to, now);
+		if (!rc)
+			return;
 	}
 	if (rc < 0) {
-		map_lane_back_off(l, now);
+		back_off(m, now);
 		give_up(m);
 		return;
 	}
@@ -300,7 +327,7 @@ static void wait_for_receiver(struct member *m, uint64_t now)
 			map_lane_not_mapped(l, "rings %u/%u", l->nr, all);
 		else
 			map_lane_not_mapped(l, "receiver: slots come in another order");
-		map_lane_back_off(l, now);
+		back_off(m, now);
 	}
 	l->rx = l->tx;
 	l->sampled = again;
@@ -547,7 +574,7 @@ static void service_gather(struct member *m, uint64_t now)
 		return;
 	}
 	map_lane_not_mapped(l, "too little traffic to fill the ring");
-	map_lane_back_off(l, now);
+	back_off(m, now);
 	give_up(m);
 }
 

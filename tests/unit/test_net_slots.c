@@ -320,7 +320,6 @@ START_TEST(rx_mapped_refuses_others)
 	leave();
 	ck_assert_int_eq(put(&plain, 60), -ESTALE);
 	ck_assert_uint_eq(given(), 0);
-	ck_assert(!watch(1));
 	ck_assert_int_eq(mock_deliver(nic.port, &plain, frame, 60), 0);
 	ck_assert_uint_eq(car.rx_refused, 2);
 	for (unsigned i = 0; i < 6; i++)
@@ -467,6 +466,40 @@ START_TEST(rx_watch)
 }
 END_TEST
 
+/* Before anything is mapped: a carrier waits until all slots are there. */
+START_TEST(rx_look_and_watch)
+{
+	const struct ring_kind *k = &kinds[_i];
+
+	if (k->nr < 3)
+		return;
+	nic.slots_indirect = k->indirect;
+	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL | (k->event ? EVENT_IDX : 0), k->size));
+	mock_nic_slots_rx_init(&nic, k->nr, SLOT_BYTES, SLOTS_BASE, 64);
+	for (unsigned i = 0; i < k->nr - 2; i++)
+		mock_nic_slot_give(&nic, i);
+	begin();
+	ck_assert_int_eq(ops()->rx_slots_look(nic.port, &list, &why), 0);
+	ck_assert_uint_eq(list.nr, k->nr - 2);
+	ck_assert(!ops()->rx_slots_watch(nic.port, 2));
+	end();
+	if (k->event)
+		ck_assert(!rings(k));
+	mock_nic_slot_give(&nic, k->nr - 2);
+	ck_assert(rings(k));
+	mock_nic_slot_give(&nic, k->nr - 1);
+	/* They came before it was asked for. */
+	mock_driver_set_status(&nic.drv, 0);
+	ck_assert(mock_nic_start(&nic, MOCK_NET_ALL | (k->event ? EVENT_IDX : 0), k->size));
+	mock_nic_slots_rx_init(&nic, k->nr, SLOT_BYTES, SLOTS_BASE, 64);
+	begin();
+	ck_assert_int_eq(ops()->rx_slots_look(nic.port, &list, &why), 0);
+	mock_nic_slots_give_all(&nic);
+	ck_assert(ops()->rx_slots_watch(nic.port, k->nr));
+	end();
+}
+END_TEST
+
 START_TEST(rx_none_left)
 {
 	const struct ring_kind *k = &kinds[_i];
@@ -557,6 +590,7 @@ static TCase *case_rx(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, rx_look, 0, ARRAY_SIZE(kinds));
+	tcase_add_loop_test(tc, rx_look_and_watch, 0, ARRAY_SIZE(kinds));
 	tcase_add_test(tc, rx_look_refuses);
 	tcase_add_loop_test(tc, rx_turns, 0, ARRAY_SIZE(kinds));
 	tcase_add_test(tc, rx_staged_until_the_end);
