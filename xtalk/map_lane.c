@@ -351,6 +351,14 @@ static bool open_receiver(struct member *m, struct member *to)
 	return false;
 }
 
+/* n: less than l->nr. */
+static struct map_put *put_at(struct map_lane *l, unsigned n)
+{
+	unsigned at = l->first + n;
+
+	return &l->put[at < l->nr ? at : at - l->nr];
+}
+
 /* Uses up the receiver's next slot. Its receive side is open. */
 static int put(struct member *m, struct member *to, const struct frame *f, uint32_t len)
 {
@@ -372,12 +380,12 @@ static int put(struct member *m, struct member *to, const struct frame *f, uint3
 		return rc;
 	if (!l->puts)
 		l->progress_ns = m->batch_ns;
-	p = &l->put[(l->first + l->puts++) % l->nr];
+	p = put_at(l, l->puts++);
 	p->len = len;
 	p->kept = false;
 	p->tx = (uint16_t)l->pos;
 	p->rx = (uint16_t)l->rxpos;
-	memcpy(p->head, f->head, f->head_len);
+	memcpy(p->head, f->head, FRAME_HEAD_BYTES);
 	m->delivery.frames++;
 	l->rxpos = l->rxpos + 1 < l->nr ? l->rxpos + 1 : 0;
 	l->put_done = true;
@@ -477,7 +485,7 @@ static int keep(struct member *m)
 	if (map_lane_is(l, MAP_ON) && l->put_done && !l->puts)
 		; /* given back already, and everything before it */
 	else if (map_lane_is(l, MAP_ON) && l->put_done)
-		l->put[(l->first + l->puts - 1) % l->nr].kept = true;
+		put_at(l, l->puts - 1)->kept = true;
 	else if (map_lane_is(l, MAP_ON)) /* it should have gone to the receiver, and did not */
 		map_lane_end(m, BINDING_DIRECT, WHY_FRAME, NULL);
 	l->pos = l->pos + 1 < l->nr ? l->pos + 1 : 0;
