@@ -231,6 +231,8 @@ void mapped_report(struct bench *b, struct mapped *m, const double direct_ns[NR_
 	}
 	aim("mapped: dearest / cheapest of 64 B to 64 KiB", high / low, 1.2, false);
 	aim("64 B: mapped / direct", ns[MAPPED][SHAPE_64] / direct_ns[SHAPE_64], 1, false);
+	aim("64 B: mapped / direct, same drivers", ns[MAPPED][SHAPE_64] / ns[DIRECT][SHAPE_64], 1,
+	    false);
 	aim("1500 B: mapped / direct", ns[MAPPED][SHAPE_1500] / direct_ns[SHAPE_1500], 1, false);
 	aim("64 KiB: direct / mapped", direct_ns[SHAPE_GSO] / ns[MAPPED][SHAPE_GSO], 20, true);
 }
