@@ -50,6 +50,10 @@ enum map_state { MAP_OFF, MAP_GATHER, MAP_WAIT, MAP_MOVING, MAP_ON, MAP_LEAVING 
 /* Not before that does a change of traffic end it. */
 #define MAP_DWELL_NS UINT64_C(100000000)
 
+/* The buffer that it will be mapped with takes milliseconds to make: that is done before the sender
+ * is held. Changed by the sender's loop (to WANTED, UNWANTED) and the remapper's thread. */
+enum map_buffer { MAP_BUFFER_NONE, MAP_BUFFER_WANTED, MAP_BUFFER_READY, MAP_BUFFER_UNWANTED };
+
 /* One of the receiver's slots that it has not given back. */
 struct map_put {
 	uint32_t len;	 /* of the frame in it; 0: none */
@@ -77,6 +81,8 @@ struct map_lane {
 	unsigned sampled_to;	  /* … with this slot of the net */
 	uint64_t to_mac;	  /* the receiver's */
 	unsigned short_nr;	  /* so few it had given the last time */
+	_Atomic int buffer;	  /* enum map_buffer */
+	struct dma_buf ready;	  /* the remapper's */
 
 	/* ON: both lists in ring order; pos: the next slot of both */
 	struct slot_list tx, rx;
