@@ -16,6 +16,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/iov.h"
 #include "base/vnet.h"
@@ -42,20 +43,32 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 
 /* -- Transmit -- */
 
-/* Turns the chain into a frame. False: the driver broke a rule that concerns this frame only. */
-static bool tx_build(struct virtio_net *net)
+/* As most drivers send: header and frame in one piece or in two. False: some other way. */
+static bool tx_gather_plain(const struct virtq_chain *chain, struct frame *f)
 {
-	const struct virtq_chain *chain = &net->tx_chain;
-	struct frame *f = &net->tx_frame;
+	const struct iovec *iov = chain->iov;
+	size_t skip = chain->nr_out == 1 ? VNET_HDR_BYTES : 0;
+	uint8_t *at;
+
+	if (chain->nr_out > 2 || (!skip && iov[0].iov_len != VNET_HDR_BYTES) ||
+	    f->len < FRAME_HEAD_BYTES)
+		return false;
+	at = skip ? (uint8_t *)iov[0].iov_base + skip : iov[1].iov_base;
+	memcpy(&f->hdr, iov[0].iov_base, VNET_HDR_BYTES);
+	memcpy(f->head, at, FRAME_HEAD_BYTES);
+	f->head_len = FRAME_HEAD_BYTES;
+	f->iov[0] = (struct iovec){ at + FRAME_HEAD_BYTES, f->len - FRAME_HEAD_BYTES };
+	f->iovcnt = f->len > FRAME_HEAD_BYTES;
+	f->slot = skip ? NULL : at;
+	f->slot_hdr = skip ? NULL : iov[0].iov_base;
+	return true;
+}
+
+static void tx_gather(const struct virtq_chain *chain, struct frame *f)
+{
 	struct iov_cursor cur = iov_cursor(chain->iov, chain->nr_out);
 
-	if (chain->nr_in || chain->out_bytes < VNET_HDR_BYTES + FRAME_MIN_BYTES ||
-	    chain->out_bytes > VNET_HDR_BYTES + FRAME_MAX_BYTES)
-		return false;
-	f->len = chain->out_bytes - VNET_HDR_BYTES;
 	f->head_len = f->len < FRAME_HEAD_BYTES ? f->len : FRAME_HEAD_BYTES;
-
-	/* The guest may change these bytes at any time: read once, decide on the copy. */
 	iov_read(&cur, &f->hdr, sizeof(f->hdr));
 	iov_read(&cur, f->head, f->head_len);
 	f->iovcnt = iov_slice(cur, f->len - f->head_len, f->iov, FRAME_MAX_IOV);
@@ -65,7 +78,23 @@ static bool tx_build(struct virtio_net *net)
 		f->slot = chain->iov[1].iov_base;
 		f->slot_hdr = chain->iov[0].iov_base;
 	}
+}
 
+/* Turns the chain into a frame. False: the driver broke a rule that concerns this frame only. */
+static bool tx_build(struct virtio_net *net)
+{
+	const struct virtq_chain *chain = &net->tx_chain;
+	struct frame *f = &net->tx_frame;
+
+	if (chain->nr_in || chain->out_bytes < VNET_HDR_BYTES + FRAME_MIN_BYTES ||
+	    chain->out_bytes > VNET_HDR_BYTES + FRAME_MAX_BYTES)
+		return false;
+	f->len = chain->out_bytes - VNET_HDR_BYTES;
+
+	/* The guest may change these bytes at any time: read once, decide on the copy. */
+	if (!tx_gather_plain(chain, f))
+		tx_gather(chain, f);
+	atomic_signal_fence(memory_order_seq_cst);
 	return net_hdr_check(&f->hdr, f->len, net->dev.acked) == 0;
 }
 

@@ -229,24 +229,24 @@ static int head_at(struct virtq *vq, uint16_t index)
 }
 
 /* Where the buffer of a descriptor that is not empty lies, or NULL: the queue is broken. */
-static inline void *desc_buffer(struct virtq *vq, const struct virtq_desc *d)
+static inline void *desc_buffer(struct virtq *vq, gpa_t addr, uint32_t len)
 {
-	void *p = gmem_ptr_near(vq->mem, &vq->near, d->addr, d->len);
+	void *p = gmem_ptr_near(vq->mem, &vq->near, addr, len);
 
 	if (!p)
 		virtq_break(vq, "buffer outside of guest memory");
 	return p;
 }
 
-static int chain_add(struct virtq *vq, struct virtq_chain *c, const struct virtq_desc *d)
+static inline int chain_add(struct virtq *vq, struct virtq_chain *c, gpa_t addr, uint32_t len,
+			    bool in)
 {
 	unsigned n = c->nr_out + c->nr_in;
-	bool in = d->flags & DESC_WRITE;
-	uint64_t total = (uint64_t)c->out_bytes + c->in_bytes + d->len;
+	uint64_t total = (uint64_t)c->out_bytes + c->in_bytes + len;
 	void *p;
 
 	/* The specification gives an empty buffer element no meaning and does not forbid it. */
-	if (d->len == 0)
+	if (len == 0)
 		return 0;
 	if (!in && c->nr_in)
 		return virtq_break(vq, "device-readable descriptor after a device-writable one");
@@ -254,18 +254,18 @@ static int chain_add(struct virtq *vq, struct virtq_chain *c, const struct virtq
 		return virtq_break(vq, "too many descriptors in a chain");
 	if (total > UINT32_MAX)
 		return virtq_break(vq, "chain of 4 GiB or more");
-	p = desc_buffer(vq, d);
+	p = desc_buffer(vq, addr, len);
 	if (!p)
 		return -EPROTO;
 
 	c->iov[n].iov_base = p;
-	c->iov[n].iov_len = d->len;
+	c->iov[n].iov_len = len;
 	if (in) {
 		c->nr_in++;
-		c->in_bytes += d->len;
+		c->in_bytes += len;
 	} else {
 		c->nr_out++;
-		c->out_bytes += d->len;
+		c->out_bytes += len;
 	}
 	return 0;
 }
@@ -289,18 +289,16 @@ static int enter_indirect(struct virtq *vq, const struct virtq_desc *d,
 
 static int chain_walk(struct virtq *vq, struct virtq_chain *c)
 {
-	struct virtq_desc first = desc_copy(vq->desc, c->head);
 	const struct virtq_desc *table = vq->desc;
-	uint32_t nr = vq->size, index = c->head;
+	uint32_t nr = vq->size, steps = 0;
+	uint64_t word[2];
 	bool nested = false;
-	uint32_t steps = 0;
 	int r;
 
-	if (desc_is_plain(&first))
-		return chain_add(vq, c, &first);
+	desc_read(desc_at(table, c->head), word);
 	for (;;) {
 		/* Never read again what was decided on. */
-		struct virtq_desc d = steps || nested ? desc_copy(table, index) : first;
+		struct virtq_desc d = desc_decode(word);
 
 		/* More steps than the table has entries: the chain bites its tail. (Linux makes
 		 * indirect chains longer than the queue, so that is no measure.) */
@@ -315,18 +313,18 @@ static int chain_walk(struct virtq *vq, struct virtq_chain *c)
 			if (r)
 				return r;
 			nested = true;
-			index = 0;
 			steps = 0;
+			desc_read(table, word);
 			continue;
 		}
-		r = chain_add(vq, c, &d);
+		r = chain_add(vq, c, d.addr, d.len, d.flags & DESC_WRITE);
 		if (r)
 			return r;
 		if (!(d.flags & DESC_NEXT))
 			return 0;
 		if (d.next >= nr)
 			return virtq_break(vq, "next descriptor out of range");
-		index = d.next;
+		desc_read(desc_at(table, d.next), word);
 	}
 }
 
@@ -375,7 +373,7 @@ int virtq_pop_bufs(struct virtq *vq, struct virtq_buf *buf, unsigned max, size_t
 		d = desc_copy(vq->desc, (uint32_t)head);
 		if (!desc_is_plain(&d) || !(d.flags & DESC_WRITE) || !d.len)
 			break;
-		p = desc_buffer(vq, &d);
+		p = desc_buffer(vq, d.addr, d.len);
 		if (!p) {
 			err = -EPROTO;
 			break;
@@ -455,8 +453,8 @@ int virtq_slot_look(struct virtq *vq, unsigned i, uint32_t hdr_bytes, struct vir
 		*why = bad;
 		return -ENOTSUP;
 	}
-	s->hdr = desc_buffer(vq, &hdr);
-	s->at = s->hdr ? desc_buffer(vq, &rest) : NULL;
+	s->hdr = desc_buffer(vq, hdr.addr, hdr.len);
+	s->at = s->hdr ? desc_buffer(vq, rest.addr, rest.len) : NULL;
 	s->bytes = rest.len;
 	return s->at ? 1 : -EPROTO;
 }

@@ -46,6 +46,11 @@ void map_lane_back_off(struct map_lane *l, uint64_t now)
 
 /* -- Waiting -- */
 
+static uint64_t deadline_ns(const struct member *m)
+{
+	return m->sw->p.rules.slot_deadline_us * UINT64_C(1000);
+}
+
 /* Wakes this sender when `to` (NULL: nobody) has slots or buffers again, or at `until`. */
 static void wait_for(struct member *m, struct member *to, uint64_t until, uint64_t now)
 {
@@ -202,7 +207,29 @@ static void begin_gather(struct member *m, uint64_t now)
 	m->map->seen = 0;
 	m->map->seen_ns = now;
 	set_state(m->map, MAP_GATHER);
-	wait_for(m, NULL, now + MAP_GATHER_IDLE_NS, now);
+	wait_for(m, NULL, now + deadline_ns(m) / MAP_IDLE_PART, now);
+}
+
+/* False: it has to be made first. */
+static bool buffer_ready(struct member *m)
+{
+	int none = MAP_BUFFER_NONE;
+
+	if (atomic_load(&m->map->buffer) == MAP_BUFFER_READY)
+		return true;
+	if (atomic_compare_exchange_strong(&m->map->buffer, &none, MAP_BUFFER_WANTED))
+		loop_post(remapper_loop(m->sw->p.remapper), &m->sw->map_work);
+	return false;
+}
+
+/* A try has come to nothing. */
+static void back_off(struct member *m, uint64_t now)
+{
+	int ready = MAP_BUFFER_READY;
+
+	map_lane_back_off(m->map, now);
+	if (atomic_compare_exchange_strong(&m->map->buffer, &ready, MAP_BUFFER_UNWANTED))
+		loop_post(remapper_loop(m->sw->p.remapper), &m->sw->map_work);
 }
 
 /* At the end of a turn. */
@@ -227,7 +254,7 @@ static void consider(struct member *m, uint64_t now)
 		against = "too little traffic";
 	if (against) {
 		map_lane_not_mapped(l, "%s", against);
-		map_lane_back_off(l, now);
+		back_off(m, now);
 		return;
 	}
 	if (l->sampled && (l->sampled_to != to->slot || l->to_mac != to->mac))
@@ -235,7 +262,8 @@ static void consider(struct member *m, uint64_t now)
 	l->to = to->slot;
 	l->to_mac = to->mac;
 	l->nr = t->nr;
-	begin_gather(m, now);
+	if (buffer_ready(m))
+		begin_gather(m, now);
 }
 
 /* Has the receiver given back all of its slots? 1: yes, and l->rx is the list; 0: not yet; less:
@@ -255,7 +283,7 @@ static int receiver_empty(struct member *m, struct member *to, uint64_t now)
 	}
 	if (l->tx.nr == l->nr)
 		return 1;
-	if (l->tx.nr < l->nr && now - l->began_ns < MAP_WAIT_LIMIT_NS)
+	if (l->tx.nr < l->nr && now - l->began_ns < deadline_ns(m))
 		return 0;
 	/* The same twice: so many there are. */
 	if (l->tx.nr > l->nr || l->tx.nr == l->short_nr)
@@ -275,12 +303,16 @@ static void wait_for_receiver(struct member *m, uint64_t now)
 	bool again;
 
 	if (!rc) {
-		to->port->ops->rx_slots_watch(to->port, l->nr - l->tx.nr);
 		wait_for(m, to, now + MAP_WAIT_STEP_NS, now);
-		return;
+		if (!to->port->ops->rx_slots_watch(to->port, l->nr - l->tx.nr))
+			return;
+		/* It gave them before it knew that they are awaited: no doorbell will come. */
+		rc = receiver_empty(m, to, now);
+		if (!rc)
+			return;
 	}
 	if (rc < 0) {
-		map_lane_back_off(l, now);
+		back_off(m, now);
 		give_up(m);
 		return;
 	}
@@ -300,7 +332,7 @@ static void wait_for_receiver(struct member *m, uint64_t now)
 			map_lane_not_mapped(l, "rings %u/%u", l->nr, all);
 		else
 			map_lane_not_mapped(l, "receiver: slots come in another order");
-		map_lane_back_off(l, now);
+		back_off(m, now);
 	}
 	l->rx = l->tx;
 	l->sampled = again;
@@ -324,6 +356,14 @@ static bool open_receiver(struct member *m, struct member *to)
 	return false;
 }
 
+/* n: less than l->nr. */
+static struct map_put *put_at(struct map_lane *l, unsigned n)
+{
+	unsigned at = l->first + n;
+
+	return &l->put[at < l->nr ? at : at - l->nr];
+}
+
 /* Uses up the receiver's next slot. Its receive side is open. */
 static int put(struct member *m, struct member *to, const struct frame *f, uint32_t len)
 {
@@ -336,8 +376,7 @@ static int put(struct member *m, struct member *to, const struct frame *f, uint3
 		uint64_t now = switch_now_ns();
 
 		collect(m, to, now);
-		wait_for(m, to, l->progress_ns + m->sw->p.rules.slot_deadline_us * UINT64_C(1000),
-			 now);
+		wait_for(m, to, l->progress_ns + deadline_ns(m), now);
 		/* It may have given some before it knew that it is awaited. */
 		rc = ops->rx_slot_put(to->port, &f->hdr, len);
 	}
@@ -345,12 +384,12 @@ static int put(struct member *m, struct member *to, const struct frame *f, uint3
 		return rc;
 	if (!l->puts)
 		l->progress_ns = m->batch_ns;
-	p = &l->put[(l->first + l->puts++) % l->nr];
+	p = put_at(l, l->puts++);
 	p->len = len;
 	p->kept = false;
 	p->tx = (uint16_t)l->pos;
 	p->rx = (uint16_t)l->rxpos;
-	memcpy(p->head, f->head, f->head_len);
+	memcpy(p->head, f->head, FRAME_HEAD_BYTES);
 	m->delivery.frames++;
 	l->rxpos = l->rxpos + 1 < l->nr ? l->rxpos + 1 : 0;
 	l->put_done = true;
@@ -456,7 +495,7 @@ static int keep(struct member *m)
 	if (map_lane_is(l, MAP_ON) && l->put_done && !l->puts)
 		; /* given back already, and everything before it */
 	else if (map_lane_is(l, MAP_ON) && l->put_done)
-		l->put[(l->first + l->puts - 1) % l->nr].kept = true;
+		put_at(l, l->puts - 1)->kept = true;
 	else if (map_lane_is(l, MAP_ON)) /* it should have gone to the receiver, and did not */
 		map_lane_end(m, BINDING_DIRECT, WHY_FRAME, NULL);
 	l->pos = l->pos + 1 < l->nr ? l->pos + 1 : 0;
@@ -527,7 +566,7 @@ static void service_on(struct member *m, bool end)
 		wait_over(m);
 		return;
 	}
-	until = l->progress_ns + m->sw->p.rules.slot_deadline_us * UINT64_C(1000);
+	until = l->progress_ns + deadline_ns(m);
 	if (now >= until) {
 		l->rescues++;
 		map_lane_end(m, BINDING_DIRECT, WHY_DEADLINE, NULL);
@@ -543,17 +582,18 @@ static void service_on(struct member *m, bool end)
 static void service_gather(struct member *m, uint64_t now)
 {
 	struct map_lane *l = m->map;
+	uint64_t idle = deadline_ns(m) / MAP_IDLE_PART;
 
 	if (l->kept != l->seen) {
 		l->seen = l->kept;
 		l->seen_ns = now;
 	}
-	if (now - l->seen_ns < MAP_GATHER_IDLE_NS && now - l->began_ns < MAP_GATHER_LIMIT_NS) {
-		wait_for(m, NULL, l->seen_ns + MAP_GATHER_IDLE_NS, now);
+	if (now - l->seen_ns < idle && now - l->began_ns < MAP_GATHER_LIMIT_NS) {
+		wait_for(m, NULL, l->seen_ns + idle, now);
 		return;
 	}
 	map_lane_not_mapped(l, "too little traffic to fill the ring");
-	map_lane_back_off(l, now);
+	back_off(m, now);
 	give_up(m);
 }
 

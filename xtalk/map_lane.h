@@ -36,11 +36,11 @@
 
 enum map_state { MAP_OFF, MAP_GATHER, MAP_WAIT, MAP_MOVING, MAP_ON, MAP_LEAVING };
 
-/* How long the sender may take to fill its ring, and the receiver to empty its own, before that is
- * given up; how soon the latter is looked at again. */
+/* How long the sender may take to fill its ring before that is given up. It may pause for a part of
+ * the net's slot deadline meanwhile; the receiver has all of that to give back what it has, and is
+ * looked at again every step. */
 #define MAP_GATHER_LIMIT_NS UINT64_C(200000000)
-#define MAP_GATHER_IDLE_NS  UINT64_C(10000000) /* it sends nothing more */
-#define MAP_WAIT_LIMIT_NS   UINT64_C(20000000)
+#define MAP_IDLE_PART	    5
 #define MAP_WAIT_STEP_NS    UINT64_C(100000)
 /* No try within that time after one that failed, or after a mapping that ended against its will;
  * twice as long each time in a row, up to the limit. A mapping that lasts is no failure. */
@@ -49,6 +49,10 @@ enum map_state { MAP_OFF, MAP_GATHER, MAP_WAIT, MAP_MOVING, MAP_ON, MAP_LEAVING 
 #define MAP_LASTING_NS	      UINT64_C(2000000000)
 /* Not before that does a change of traffic end it. */
 #define MAP_DWELL_NS UINT64_C(100000000)
+
+/* The buffer that it will be mapped with takes milliseconds to make: that is done before the sender
+ * is held. Changed by the sender's loop (to WANTED, UNWANTED) and the remapper's thread. */
+enum map_buffer { MAP_BUFFER_NONE, MAP_BUFFER_WANTED, MAP_BUFFER_READY, MAP_BUFFER_UNWANTED };
 
 /* One of the receiver's slots that it has not given back. */
 struct map_put {
@@ -77,6 +81,8 @@ struct map_lane {
 	unsigned sampled_to;	  /* … with this slot of the net */
 	uint64_t to_mac;	  /* the receiver's */
 	unsigned short_nr;	  /* so few it had given the last time */
+	_Atomic int buffer;	  /* enum map_buffer */
+	struct dma_buf ready;	  /* the remapper's */
 
 	/* ON: both lists in ring order; pos: the next slot of both */
 	struct slot_list tx, rx;

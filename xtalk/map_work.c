@@ -190,6 +190,37 @@ static int prepare(struct member *m, struct member *to, struct pairing *p)
 	return rc;
 }
 
+/* For a lane that is about to gather. If it can't be had, entering says why. sw->lock is held for
+ * writing; so it is on return, but not all the time. */
+static void make_buffer(struct netswitch *sw, unsigned slot)
+{
+	struct member *m = sw->members[slot];
+	struct pairing p = { .page = malloc(PAIR_MAX_PAGES * sizeof(*p.page)) };
+	struct dma_buf b = { .fd = -1 };
+
+	sender_ring(m->map, &m->map->tx);
+	if (p.page && slot_track_stable(&m->map->track) && !pair_estimate(&p, &m->map->tx)) {
+		pthread_rwlock_unlock(&sw->lock);
+		mapping_buffer(&b, p.nr);
+		pthread_rwlock_wrlock(&sw->lock);
+	}
+	free(p.page);
+	m = sw->members[slot]; /* perhaps another, or none */
+	if (!m || !m->map || atomic_load(&m->map->buffer) != MAP_BUFFER_WANTED) {
+		dma_buf_destroy(&b);
+		return;
+	}
+	dma_buf_destroy(&m->map->ready);
+	m->map->ready = b;
+	atomic_store(&m->map->buffer, MAP_BUFFER_READY);
+}
+
+static void drop_buffer(struct map_lane *l)
+{
+	dma_buf_destroy(&l->ready);
+	atomic_store(&l->buffer, MAP_BUFFER_NONE);
+}
+
 /* What of the sender's slots its receiver has been sent anyway. */
 static unsigned sent_parts(const struct map_lane *l, struct mapping_part *out)
 {
@@ -234,7 +265,8 @@ static void move_in(struct netswitch *sw, struct member *m)
 		n = sent_parts(l, keep);
 		to->rx_mapped_by = m;
 		pthread_rwlock_unlock(&sw->lock);
-		rc = mapping_enter(&l->mapping, m->port->memory, to->port->memory, &p, keep, n);
+		rc = mapping_enter(&l->mapping, m->port->memory, to->port->memory, &p, keep, n,
+				   &l->ready);
 		pthread_rwlock_wrlock(&sw->lock);
 		if (rc) {
 			map_lane_not_mapped(l, "memory: %s", strerror(-rc));
@@ -248,6 +280,7 @@ static void move_in(struct netswitch *sw, struct member *m)
 	}
 	free(keep);
 	free(p.page);
+	drop_buffer(l);
 	if (rc) {
 		map_lane_back_off(l, switch_now_ns());
 		l->undo = false;
@@ -366,6 +399,12 @@ static bool work_once(struct netswitch *sw)
 			moved = true;
 		if (!m || !m->map)
 			continue;
+		if (atomic_load(&m->map->buffer) == MAP_BUFFER_UNWANTED)
+			drop_buffer(m->map);
+		if (atomic_load(&m->map->buffer) == MAP_BUFFER_WANTED) {
+			make_buffer(sw, n);
+			return true; /* the lock was given up */
+		}
 		if (map_lane_is(m->map, MAP_MOVING)) {
 			move_in(sw, m);
 			moved = true;
@@ -413,6 +452,7 @@ void map_lane_start(struct member *m)
 		log_warn(p->name, "no memory to map its slots: it stays direct");
 		return;
 	}
+	m->map->ready.fd = -1;
 	slot_track_reset(&m->map->track, "not seen yet");
 }
 
@@ -466,6 +506,8 @@ bool map_lane_stop(struct member *m)
 
 void map_lane_free(struct member *m)
 {
+	if (m->map)
+		dma_buf_destroy(&m->map->ready);
 	free(m->map);
 	m->map = NULL;
 }

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of a buffer that was made before all was known. */
+#define BUFFER_SURPLUS_BYTES 65536
+
 static uint8_t *page_of(const struct mapping *m, unsigned i, bool tx)
 {
 	return tx ? m->page[i].tx : m->page[i].rx;
@@ -140,8 +143,25 @@ static void forget(struct mapping *m)
 	m->dma.fd = -1;
 }
 
+int mapping_buffer(struct dma_buf *b, unsigned nr_pages)
+{
+	return dma_buf_create(b, "xvmm-lane", (uint64_t)nr_pages * PAIR_PAGE_BYTES);
+}
+
+static int take_buffer(struct mapping *m, struct dma_buf *ready)
+{
+	uint64_t need = (uint64_t)m->nr * PAIR_PAGE_BYTES;
+
+	if (!ready->map || ready->bytes < need || ready->bytes - need > BUFFER_SURPLUS_BYTES)
+		return mapping_buffer(&m->dma, m->nr);
+	m->dma = *ready;
+	*ready = (struct dma_buf){ .fd = -1 };
+	return 0;
+}
+
 int mapping_enter(struct mapping *m, const struct port_memory *tx, const struct port_memory *rx,
-		  const struct pairing *p, const struct mapping_part *keep, unsigned nr_keep)
+		  const struct pairing *p, const struct mapping_part *keep, unsigned nr_keep,
+		  struct dma_buf *ready)
 {
 	int err;
 
@@ -153,7 +173,7 @@ int mapping_enter(struct mapping *m, const struct port_memory *tx, const struct 
 	if (!m->page)
 		return -ENOMEM;
 	memcpy(m->page, p->page, p->nr * sizeof(*m->page));
-	err = dma_buf_create(&m->dma, "xvmm-lane", (uint64_t)p->nr * PAIR_PAGE_BYTES);
+	err = take_buffer(m, ready);
 	if (err) {
 		free(m->page);
 		memset(m, 0, sizeof(*m));

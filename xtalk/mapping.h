@@ -31,11 +31,16 @@ struct mapping_part {
 
 /*
  * Puts one buffer under both rings as `p` says. keep[0 .. nr_keep): what of the sender's slots goes
- * along; the rest reads as zeros. 0, or -errno with everything as before: -ENOMEM, those of
- * gmem_rebind(). -ENOTRECOVERABLE: a guest has lost memory and was told to end.
+ * along; the rest reads as zeros. `ready`: a buffer that was made before, so that nobody waits for
+ * it; taken if it is large enough and not much larger, else one is made. 0, or -errno with
+ * everything as before: -ENOMEM, those of gmem_rebind(). -ENOTRECOVERABLE: a guest has lost memory
+ * and was told to end.
  */
 int mapping_enter(struct mapping *m, const struct port_memory *tx, const struct port_memory *rx,
-		  const struct pairing *p, const struct mapping_part *keep, unsigned nr_keep);
+		  const struct pairing *p, const struct mapping_part *keep, unsigned nr_keep,
+		  struct dma_buf *ready);
+/* Makes one for so many pages; errors as dma_buf_create(). */
+int mapping_buffer(struct dma_buf *b, unsigned nr_pages);
 
 /* Gives both their private pages back. keep[]: frames that the receiver still has. Errors: as
  * above; the mapping is gone in any case. */

@@ -176,6 +176,17 @@ int pair_rings(struct pairing *p, const struct slot_list *tx, const struct slot_
 	return err;
 }
 
+int pair_estimate(struct pairing *p, struct slot_list *tx)
+{
+	int64_t stride = stride_of(tx);
+
+	if (stride < 0)
+		return (int)stride;
+	for (unsigned i = 0; i < tx->nr; i++)
+		tx->slot[i].bytes = (uint32_t)stride;
+	return pair_rings(p, tx, tx);
+}
+
 struct cover {
 	const uint8_t *from, *to;
 };

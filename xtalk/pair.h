@@ -33,6 +33,10 @@ struct pairing {
  */
 int pair_rings(struct pairing *p, const struct slot_list *tx, const struct slot_list *rx);
 
+/* As many pages as a transmit ring will take, or a few more, whatever it is paired with. `tx` is
+ * written to: bytes. 0, with p->nr, or as pair_rings(). */
+int pair_estimate(struct pairing *p, struct slot_list *tx);
+
 /* Do the pages of `list` (tx: of its transmit side) hold nothing but slots: is every byte that
  * belongs to none zero? Reads guest memory. */
 bool pair_pages_clean(const struct pairing *p, const struct slot_list *list, bool tx);

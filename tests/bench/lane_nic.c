@@ -69,10 +69,8 @@ static const struct virtio_transport_ops transport = {
 static void doorbell_rung(struct loop_fd *h, uint32_t events)
 {
 	struct lane_doorbell *d = container_of(h, struct lane_doorbell, h);
-	uint64_t v;
 
-	if (read(h->fd, &v, sizeof(v)) == sizeof(v))
-		virtio_kick(d->nic->dev, d->q);
+	virtio_kick(d->nic->dev, d->q); /* as virtio_pci.c */
 }
 
 static gpa_t place(gpa_t *next, uint64_t bytes)
@@ -113,7 +111,7 @@ struct lane_nic *lane_nic_create_with(const char *name, unsigned id, uint64_t sl
 			.nic = n,
 			.q = q,
 		};
-		if (loop_add(&n->loop, &n->doorbell[q].h, EPOLLIN))
+		if (loop_add(&n->loop, &n->doorbell[q].h, EPOLLIN | EPOLLET))
 			lane_die("epoll: %s", strerror(errno));
 		n->ring_gpa[q] = place(&next, vring_size(LANE_RING, 4));
 	}

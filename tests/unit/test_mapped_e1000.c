@@ -838,9 +838,9 @@ START_TEST(moved_transmit_slot)
 		end[A].open++;
 	} else {
 		end[A].tx_next = (end[A].tx_next + 1) % NR;
-		send(A, B, 1);
 	}
-	send(A, B, 9);
+	/* With one doorbell: on_hold() does not keep a test from writing while pages move. */
+	send(A, B, end[A].e1000 ? 9 : 10);
 	for (unsigned n = 0; n < 3; n++)
 		pump();
 	ck_assert_int_eq(state(A).binding, BINDING_DIRECT);

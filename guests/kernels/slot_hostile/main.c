@@ -11,7 +11,7 @@
  *   header    virtio-net: the headers lie in the slots' pages
  *   shared    something else lies in the slots' first pages; needs offset=1024 and slots=32
  *   sit       never looks at receive slots again
- *   scribble  writes into all receive slots, as long as it has frames to send
+ *   scribble  writes into all receive slots for a while
  *   garbage   nonsense in descriptors, rings and registers, then a reset, every `often=N` frames
  *
  * Whatever comes of its own traffic is no failure; what counts is how the others fare. Without a
@@ -43,6 +43,12 @@ static uint64_t progress(const struct traffic *t)
 static bool begun(void)
 {
 	return progress(&traffic) >= from;
+}
+
+/* For breaches that ruin all traffic: not for ever, or the last words would never be read. */
+static bool under_way(const struct traffic *t)
+{
+	return begun() && progress(t) < t->frames;
 }
 
 static bool is_due(struct traffic *t)
@@ -116,7 +122,7 @@ static void rewrite(struct traffic *t)
 {
 	struct slots *s = &t->slots;
 
-	if (!begun())
+	if (!under_way(t))
 		return;
 	for (uint32_t i = s->tx_done; i != s->tx_next; i++) {
 		volatile uint64_t *at = (volatile void *)slots_tx_at(s, i % s->nr);
@@ -129,8 +135,7 @@ static void scribble(struct traffic *t)
 {
 	struct slots *s = &t->slots;
 
-	/* Not for ever: the peer's last words would never be read. */
-	if (!begun() || t->sent >= t->frames)
+	if (!under_way(t))
 		return;
 	for (unsigned i = 0; i < s->nr; i++) {
 		volatile uint64_t *at = (volatile void *)slots_rx_at(s, i);
