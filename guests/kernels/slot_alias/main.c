@@ -232,11 +232,14 @@ static uint64_t watch_all(void *arg)
 
 		check_time();
 		if (kind == KIND_ANNOUNCE) {
-			if (r != round)
+			/* Once it was answered, its number may be there at any time. */
+			if (r != round) {
 				early = false;
-			round = r;
-			number = m.masked ^ MASK;
-			CHECK(!is_there(number), "the number of round %u is there too soon", r);
+				round = r;
+				number = m.masked ^ MASK;
+				CHECK(!is_there(number), "the number of round %u is there too soon",
+				      r);
+			}
 			send(KIND_READY, r, 0, w->phase, false);
 		} else if (kind == KIND_WRITTEN && r == round) {
 			if (answered != r && note(w, r, early || is_there(number), early))
