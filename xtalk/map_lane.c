@@ -364,13 +364,22 @@ static struct map_put *put_at(struct map_lane *l, unsigned n)
 	return &l->put[at < l->nr ? at : at - l->nr];
 }
 
+/* put[] has a place for each slot. They may all be taken although the receiver has given some back,
+ * or claims so: these are collected first. */
+static int put_next(const struct map_lane *l, struct member *to, const struct frame *f,
+		    uint32_t len)
+{
+	if (l->puts >= l->nr)
+		return -ENOBUFS;
+	return to->port->ops->rx_slot_put(to->port, &f->hdr, len);
+}
+
 /* Uses up the receiver's next slot. Its receive side is open. */
 static int put(struct member *m, struct member *to, const struct frame *f, uint32_t len)
 {
 	struct map_lane *l = m->map;
-	const struct port_ops *ops = to->port->ops;
 	struct map_put *p;
-	int rc = ops->rx_slot_put(to->port, &f->hdr, len);
+	int rc = put_next(l, to, f, len);
 
 	if (rc == -ENOBUFS) {
 		uint64_t now = switch_now_ns();
@@ -378,7 +387,7 @@ static int put(struct member *m, struct member *to, const struct frame *f, uint3
 		collect(m, to, now);
 		wait_for(m, to, l->progress_ns + deadline_ns(m), now);
 		/* It may have given some before it knew that it is awaited. */
-		rc = ops->rx_slot_put(to->port, &f->hdr, len);
+		rc = put_next(l, to, f, len);
 	}
 	if (rc)
 		return rc;
