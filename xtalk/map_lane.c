@@ -206,6 +206,9 @@ static void begin_gather(struct member *m, uint64_t now)
 	m->map->began_ns = now;
 	m->map->seen = 0;
 	m->map->seen_ns = now;
+	/* One slot may be left out: what is noted of it is of an earlier try, perhaps with another
+	 * receiver. */
+	memset(m->map->sent, 0, sizeof(m->map->sent));
 	set_state(m->map, MAP_GATHER);
 	wait_for(m, NULL, now + deadline_ns(m) / MAP_IDLE_PART, now);
 }
@@ -240,9 +243,10 @@ static void consider(struct member *m, uint64_t now)
 	const char *against;
 	struct member *to;
 
-	if (!slot_track_stable(t) || !wanted(m) || now < l->retry_ns ||
-	    t->turn_dst >= NETSWITCH_MAX_PORTS || atomic_load(&m->binding) != BINDING_DIRECT ||
-	    m->swap_pending)
+	/* A driver that came after the one that m->map was made for may not have declared it. */
+	if (!slot_track_stable(t) || !atomic_load(&m->port->slots_stable) || !wanted(m) ||
+	    now < l->retry_ns || t->turn_dst >= NETSWITCH_MAX_PORTS ||
+	    atomic_load(&m->binding) != BINDING_DIRECT || m->swap_pending)
 		return;
 	if (t->turn_to_dst * 100 < t->nr * m->sw->p.rules.share_percent)
 		return;

@@ -921,6 +921,23 @@ static void reset_one(unsigned who)
 	turn(A, B);
 }
 
+/* The sender's next driver declares nothing. */
+START_TEST(sender_no_longer_stable)
+{
+	map(A, B);
+	mock_driver_set_status(&end[A].nic.drv, 0);
+	atomic_store(&end[A].nic.port->slots_stable, false);
+	pump();
+	take(B, A);
+	give_back(B);
+	slots(A, NR, SLOT, 0);
+	for (unsigned n = 0; n < 20; n++)
+		turn(A, B);
+	ck_assert_uint_eq(state(A).maps, 1);
+	ck_assert(!any_alias(A, B));
+}
+END_TEST
+
 START_TEST(reset_of_the_sender)
 {
 	reset_one(A);
@@ -966,6 +983,7 @@ int main(void)
 				       frame_too_long_for_a_slot,
 				       reset_of_the_sender,
 				       reset_of_the_receiver,
+				       sender_no_longer_stable,
 				       NULL };
 	const TTest *const bare[] = {
 		slots_of_2048,	      slots_of_2048_one_ahead, slots_of_64_kib,
