@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -98,14 +99,19 @@ static void nothing(void *arg)
 {
 }
 
+static void run_loops(void)
+{
+	for (unsigned i = 0; i < NICS; i++) {
+		ck_assert_int_eq(loop_start(&end[i].nic.loop), 0);
+		loop_stop(&end[i].nic.loop);
+	}
+}
+
 /* Lets all that was posted run: loops of NICs, the remapper. */
 static void pump(void)
 {
 	for (unsigned turn = 0; turn < 3; turn++) {
-		for (unsigned i = 0; i < NICS; i++) {
-			ck_assert_int_eq(loop_start(&end[i].nic.loop), 0);
-			loop_stop(&end[i].nic.loop);
-		}
+		run_loops();
 		loop_call(remapper_loop(remapper), nothing, NULL);
 	}
 }
@@ -921,6 +927,47 @@ static void reset_one(unsigned who)
 	turn(A, B);
 }
 
+static sem_t remapper_may_go;
+
+static void wait_in_remapper(struct loop_work *w)
+{
+	sem_wait(&remapper_may_go);
+}
+
+/* An order for `direct` while the remapper has yet to move the pages. */
+START_TEST(order_against_it_while_moving)
+{
+	struct loop_work wait = { .fn = wait_in_remapper };
+	bool moving = false;
+
+	ck_assert_int_eq(sem_init(&remapper_may_go, 0, 0), 0);
+	for (unsigned n = 0; n < 20 && !moving; n++) {
+		loop_post(remapper_loop(remapper), &wait);
+		send(A, B, NR);
+		run_loops();
+		take(B, A);
+		give_back(B);
+		run_loops();
+		/* A's ring is kept, B's is given. */
+		moving = !sent(A);
+		if (moving) {
+			ck_assert_int_eq(
+				netswitch_command(sw, end[A].nic.port, true, BINDING_DIRECT), 0);
+			run_loops();
+		}
+		sem_post(&remapper_may_go);
+		pump();
+		sent(A);
+	}
+	ck_assert(moving);
+	for (unsigned n = 0; n < 3; n++)
+		pump();
+	ck_assert_int_eq(state(A).binding, BINDING_DIRECT);
+	ck_assert_uint_eq(end[A].open, 0);
+	turn(A, B);
+}
+END_TEST
+
 /* The sender's next driver declares nothing. */
 START_TEST(sender_no_longer_stable)
 {
@@ -984,6 +1031,7 @@ int main(void)
 				       reset_of_the_sender,
 				       reset_of_the_receiver,
 				       sender_no_longer_stable,
+				       order_against_it_while_moving,
 				       NULL };
 	const TTest *const bare[] = {
 		slots_of_2048,	      slots_of_2048_one_ahead, slots_of_64_kib,
