@@ -566,6 +566,7 @@ static void service_on(struct member *m, bool end)
 	struct map_lane *l = m->map;
 	struct member *to = receiver(m);
 	uint64_t now = end ? switch_now_ns() : m->batch_ns, until;
+	unsigned had = l->puts;
 
 	complete(m, l->release);
 	l->release = 0;
@@ -574,8 +575,9 @@ static void service_on(struct member *m, bool end)
 	collect(m, to, now);
 	if (!map_lane_is(l, MAP_ON) || !end)
 		return;
-	/* `again` without a slot to wait for: the receiver has taken slots back. */
-	if (!l->puts && !m->again) {
+	/* `again` without a slot to wait for: the frame waits for somebody else; or the receiver
+	 * has taken slots back. */
+	if (!l->puts && (!m->again || l->put_done)) {
 		wait_over(m);
 		return;
 	}
@@ -589,6 +591,10 @@ static void service_on(struct member *m, bool end)
 	/* Half of them at a time: fewer doorbells, and soon enough for a sender that waits. */
 	if (to->port->ops->rx_slots_watch(to->port, l->puts > 1 ? l->puts / 2 : 1))
 		collect(m, to, now);
+	/* The slot that the frame waited for came after put() had looked, and with it all others:
+	 * no doorbell will follow. */
+	if (had && !l->puts && m->again && !l->put_done)
+		m->port->ops->tx_resume(m->port);
 }
 
 /* A sender that waits for completions before its ring is full would wait for ever. */

@@ -48,10 +48,10 @@ static unsigned deadline_us = 1000000;
 static unsigned hold_us = 1000000;
 
 static _Atomic uint64_t now_ns = 1000000 * MS;
-/* A NIC asks for the time that often before give_skipped_back(). */
-static unsigned now_hook_calls;
+/* A NIC asks for the time that often before give_some_back(). */
+static unsigned now_hook_calls, now_hook_slots;
 
-static void give_skipped_back(void);
+static void give_some_back(void);
 
 /* In place of libc's: the monotonic clock stands still until it is put forward. */
 int clock_gettime(clockid_t id, struct timespec *ts)
@@ -61,7 +61,7 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 	if (id != CLOCK_MONOTONIC)
 		return (int)syscall(SYS_clock_gettime, id, ts);
 	if (now_hook_calls && !loop_on_thread(remapper_loop(remapper)) && !--now_hook_calls)
-		give_skipped_back();
+		give_some_back();
 	ts->tv_sec = (time_t)(ns / 1000000000);
 	ts->tv_nsec = (long)(ns % 1000000000);
 	return 0;
@@ -858,23 +858,22 @@ START_TEST(frame_too_long_for_a_slot)
 }
 END_TEST
 
-static void give_skipped_back(void)
+/* Without a doorbell. */
+static void give_some_back(void)
 {
 	unsigned slot;
 
-	ck_assert(mock_nic_slot_rx(&end[B].nic, &slot, &got));
-	ck_assert_uint_eq(got.len, 0);
-	mock_nic_slot_give(&end[B].nic, slot);
+	while (now_hook_slots-- && mock_nic_slot_rx(&end[B].nic, &slot, &got))
+		mock_nic_slot_give(&end[B].nic, slot);
 }
 
-/* B gives the slot that was passed over when the rings were paired back in the middle of a batch of
- * A's whole ring: more slots are used up than there are before any is collected. */
-START_TEST(slot_given_back_within_a_batch)
+/* B has yet to give back the one slot that was passed over; C has no buffer left. */
+static void map_one_ahead(void)
 {
 	for (unsigned i = 0; i < NICS; i++)
 		slots(i, NR, 2048, 0);
 	send(C, B, 1);
-	send(B, C, NR); /* C has no buffer left */
+	send(B, C, NR);
 	pump();
 	take(B, C);
 	give_back(B);
@@ -887,10 +886,18 @@ START_TEST(slot_given_back_within_a_batch)
 		sent(A);
 	}
 	ck_assert_int_eq(state(A).binding, BINDING_MAPPED);
+}
+
+/* B gives the slot that was passed over when the rings were paired back in the middle of a batch of
+ * A's whole ring: more slots are used up than there are before any is collected. */
+START_TEST(slot_given_back_within_a_batch)
+{
+	map_one_ahead();
 	send(A, C, 1); /* held for as long as a receiver is waited for */
 	pump();
 	send(A, B, NR - 1);
 	pass(2 * MS);
+	now_hook_slots = 1;
 	now_hook_calls = 2; /* when the batch begins; when that time is found to be over */
 	end[A].nic.port->ops->tx_resume(end[A].nic.port);
 	pump();
@@ -902,6 +909,49 @@ START_TEST(slot_given_back_within_a_batch)
 	ck_assert_uint_eq(sent(A), NR);
 	for (unsigned n = 0; n < 3; n++)
 		turn(A, B);
+}
+END_TEST
+
+/* B gives everything back between A's last look for a slot and the end of its batch, and no
+ * doorbell follows: A goes on all the same, no time passes. */
+START_TEST(slots_given_back_at_the_end_of_a_batch)
+{
+	map_one_ahead();
+	send(A, B, NR - 1);
+	pump();
+	now_hook_slots = NR;
+	/* When the batch begins, for the slot that is not there, when it ends. */
+	now_hook_calls = 3;
+	send(A, B, 1);
+	ck_assert_uint_eq(now_hook_calls, 0);
+	pump();
+	ck_assert_uint_eq(take(B, A), 1);
+	ck_assert_uint_eq(sent(A), NR - 1);
+}
+END_TEST
+
+/* A frame for C that waits is not B's fault, who has given back what it had. */
+START_TEST(who_waits_for_others_is_not_rescued)
+{
+	send(B, C, NR); /* C has no buffer left */
+	pump();
+	ck_assert_uint_eq(sent(B), NR);
+	map(A, B);
+	send(A, C, 1);
+	pump();
+	take(B, A);
+	give_back(B);
+	for (unsigned n = 0; n < 20; n++) {
+		pass(MS);
+		end[A].nic.port->ops->tx_resume(end[A].nic.port);
+		pump();
+	}
+	ck_assert_uint_eq(state(A).rescues, 0);
+	ck_assert_int_eq(state(A).binding, BINDING_MAPPED);
+	take(C, B);
+	give_back(C);
+	pump();
+	ck_assert_uint_eq(take(C, A), 1);
 }
 END_TEST
 
@@ -1038,8 +1088,10 @@ int main(void)
 		slots_with_an_offset, unlike_strides,	       unlike_offsets,
 		unlike_rings,	      other_data_in_the_page,  NULL
 	};
-	const TTest *const deadline[] = { who_sits_on_slots_is_rescued, NULL };
-	const TTest *const short_hold[] = { slot_given_back_within_a_batch, NULL };
+	const TTest *const deadline[] = { who_sits_on_slots_is_rescued,
+					  who_waits_for_others_is_not_rescued, NULL };
+	const TTest *const short_hold[] = { slot_given_back_within_a_batch,
+					    slots_given_back_at_the_end_of_a_batch, NULL };
 	Suite *s = suite_create("mapped");
 	SRunner *sr;
 	int failed;
