@@ -424,7 +424,8 @@ mapped_hostile() { # MODEL VICTIM_MODEL BREACH…
 	done
 }
 
-case_mapped_hostile_places() { mapped_hostile virtio virtio move order header shared; }
+case_mapped_hostile_move() { mapped_hostile virtio virtio move; }
+case_mapped_hostile_places() { mapped_hostile virtio virtio order header shared; }
 case_mapped_hostile_times() { mapped_hostile virtio virtio early rewrite sit; }
 case_mapped_hostile_scribble() { mapped_hostile virtio virtio scribble; }
 case_mapped_hostile_resets() { mapped_hostile virtio virtio reset shrink garbage; }
