@@ -367,7 +367,7 @@ static void move_out(struct netswitch *sw, struct member *m)
 	now = switch_now_ns();
 	if (now - l->since_ns > MAP_LASTING_NS)
 		l->failures = 0;
-	if (l->why != WHY_COMMAND && l->why != WHY_RESET)
+	if (l->why != WHY_COMMAND)
 		map_lane_back_off(l, now);
 	l->undo = false;
 	set_state(l, MAP_OFF);
@@ -474,6 +474,15 @@ void map_lane_start(struct member *m)
 	slot_track_reset(&m->map->track, "not seen yet");
 }
 
+/* Made for a try that will not be. */
+static void drop_unused_buffer(struct member *m)
+{
+	int ready = MAP_BUFFER_READY;
+
+	if (atomic_compare_exchange_strong(&m->map->buffer, &ready, MAP_BUFFER_UNWANTED))
+		loop_post(remapper_loop(m->sw->p.remapper), &m->sw->map_work);
+}
+
 bool map_lane_stop(struct member *m)
 {
 	struct netswitch *sw = m->sw;
@@ -513,8 +522,7 @@ bool map_lane_stop(struct member *m)
 			l->kept = 0; /* a device that is reset forgets them */
 			slot_track_reset(&l->track, "not seen yet");
 			l->sampled = false;
-			l->retry_ns = 0;
-			l->failures = 0;
+			drop_unused_buffer(m);
 		}
 		if (l->sampled && l->sampled_to == m->slot)
 			l->sampled = false;

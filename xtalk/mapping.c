@@ -207,10 +207,16 @@ int mapping_leave(struct mapping *m, const struct mapping_part *keep, unsigned n
 					 m->dma.map + (size_t)i * PAIR_PAGE_BYTES,
 					 (uint64_t)n * PAIR_PAGE_BYTES);
 	}
-	for (unsigned i = 0; i < nr_keep && !err; i++)
-		err = each_piece(m, &keep[i], copy_to_receiver);
 	if (err) /* no memory for a page that the guest has a right to */
 		m->tx->lost(m->tx->arg);
+	for (unsigned i = 0, bad = 0; i < nr_keep && !bad; i++) {
+		rc = each_piece(m, &keep[i], copy_to_receiver);
+		bad = rc != 0;
+		if (!bad)
+			continue;
+		m->rx->lost(m->rx->arg);
+		err = rc;
+	}
 	rc = unbind(m, true);
 	if (rc)
 		err = rc;

@@ -308,6 +308,7 @@ static void turn(unsigned src, unsigned dst)
 
 static void map(unsigned src, unsigned dst)
 {
+	pass(100 * MS); /* what failed before is no matter */
 	for (unsigned n = 0; n < 20 && state(src).binding != BINDING_MAPPED; n++)
 		turn(src, dst);
 	ck_assert_msg(state(src).binding == BINDING_MAPPED, "not mapped: %s",

@@ -5,6 +5,13 @@
 
 #include "tests/unit/mock_net.h"
 
+/* Once round all indices is enough under a sanitizer. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
 #define SLOTS_BASE MIB(16)
 #define EVENT_IDX  VNET_BIT(VIRTIO_RING_F_EVENT_IDX)
 
@@ -201,7 +208,7 @@ START_TEST(rx_turns)
 					 .csum_start = 34,
 					 .csum_offset = 16,
 					 .num_buffers = 77 };
-	unsigned total = k->nr < 8 ? 1000 : 66000, next = 0, taken = 0, frames = 0;
+	unsigned total = k->nr < 8 || (SANITIZED && _i) ? 1000 : 66000, next = 0, taken = 0, frames = 0;
 	uint64_t bytes = 0;
 
 	start_mapped(k);
