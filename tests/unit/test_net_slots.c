@@ -208,7 +208,8 @@ START_TEST(rx_turns)
 					 .csum_start = 34,
 					 .csum_offset = 16,
 					 .num_buffers = 77 };
-	unsigned total = k->nr < 8 || (SANITIZED && _i) ? 1000 : 66000, next = 0, taken = 0, frames = 0;
+	unsigned total = k->nr < 8 || (SANITIZED && _i) ? 1000 : 66000, next = 0, taken = 0,
+		 frames = 0;
 	uint64_t bytes = 0;
 
 	start_mapped(k);
