@@ -206,6 +206,9 @@ static void begin_gather(struct member *m, uint64_t now)
 	m->map->began_ns = now;
 	m->map->seen = 0;
 	m->map->seen_ns = now;
+	/* One slot may be left out: what is noted of it is of an earlier try, perhaps with another
+	 * receiver. */
+	memset(m->map->sent, 0, sizeof(m->map->sent));
 	set_state(m->map, MAP_GATHER);
 	wait_for(m, NULL, now + deadline_ns(m) / MAP_IDLE_PART, now);
 }
@@ -240,9 +243,10 @@ static void consider(struct member *m, uint64_t now)
 	const char *against;
 	struct member *to;
 
-	if (!slot_track_stable(t) || !wanted(m) || now < l->retry_ns ||
-	    t->turn_dst >= NETSWITCH_MAX_PORTS || atomic_load(&m->binding) != BINDING_DIRECT ||
-	    m->swap_pending)
+	/* A driver that came after the one that m->map was made for may not have declared it. */
+	if (!slot_track_stable(t) || !atomic_load(&m->port->slots_stable) || !wanted(m) ||
+	    now < l->retry_ns || t->turn_dst >= NETSWITCH_MAX_PORTS ||
+	    atomic_load(&m->binding) != BINDING_DIRECT || m->swap_pending)
 		return;
 	if (t->turn_to_dst * 100 < t->nr * m->sw->p.rules.share_percent)
 		return;
@@ -364,13 +368,22 @@ static struct map_put *put_at(struct map_lane *l, unsigned n)
 	return &l->put[at < l->nr ? at : at - l->nr];
 }
 
+/* put[] has a place for each slot. They may all be taken although the receiver has given some back,
+ * or claims so: these are collected first. */
+static int put_next(const struct map_lane *l, struct member *to, const struct frame *f,
+		    uint32_t len)
+{
+	if (l->puts >= l->nr)
+		return -ENOBUFS;
+	return to->port->ops->rx_slot_put(to->port, &f->hdr, len);
+}
+
 /* Uses up the receiver's next slot. Its receive side is open. */
 static int put(struct member *m, struct member *to, const struct frame *f, uint32_t len)
 {
 	struct map_lane *l = m->map;
-	const struct port_ops *ops = to->port->ops;
 	struct map_put *p;
-	int rc = ops->rx_slot_put(to->port, &f->hdr, len);
+	int rc = put_next(l, to, f, len);
 
 	if (rc == -ENOBUFS) {
 		uint64_t now = switch_now_ns();
@@ -378,7 +391,7 @@ static int put(struct member *m, struct member *to, const struct frame *f, uint3
 		collect(m, to, now);
 		wait_for(m, to, l->progress_ns + deadline_ns(m), now);
 		/* It may have given some before it knew that it is awaited. */
-		rc = ops->rx_slot_put(to->port, &f->hdr, len);
+		rc = put_next(l, to, f, len);
 	}
 	if (rc)
 		return rc;
@@ -553,6 +566,7 @@ static void service_on(struct member *m, bool end)
 	struct map_lane *l = m->map;
 	struct member *to = receiver(m);
 	uint64_t now = end ? switch_now_ns() : m->batch_ns, until;
+	unsigned had = l->puts;
 
 	complete(m, l->release);
 	l->release = 0;
@@ -561,8 +575,9 @@ static void service_on(struct member *m, bool end)
 	collect(m, to, now);
 	if (!map_lane_is(l, MAP_ON) || !end)
 		return;
-	/* `again` without a slot to wait for: the receiver has taken slots back. */
-	if (!l->puts && !m->again) {
+	/* `again` without a slot to wait for: the frame waits for somebody else; or the receiver
+	 * has taken slots back. */
+	if (!l->puts && (!m->again || l->put_done)) {
 		wait_over(m);
 		return;
 	}
@@ -576,6 +591,10 @@ static void service_on(struct member *m, bool end)
 	/* Half of them at a time: fewer doorbells, and soon enough for a sender that waits. */
 	if (to->port->ops->rx_slots_watch(to->port, l->puts > 1 ? l->puts / 2 : 1))
 		collect(m, to, now);
+	/* The slot that the frame waited for came after put() had looked, and with it all others:
+	 * no doorbell will follow. */
+	if (had && !l->puts && m->again && !l->put_done)
+		m->port->ops->tx_resume(m->port);
 }
 
 /* A sender that waits for completions before its ring is full would wait for ever. */

@@ -244,6 +244,23 @@ static void span_of(struct map_lane *l)
 	l->high = (uintptr_t)mp->page[mp->nr - 1].tx + PAIR_PAGE_BYTES;
 }
 
+/* An order that came when the move was under way already. sw->lock is held for writing. */
+static bool ordered_elsewhere(const struct member *m)
+{
+	return m->ordered != COMMAND_AUTO && m->ordered != BINDING_MAPPED;
+}
+
+/* The move has come to nothing: what was asked for meanwhile is done now. As bind(). */
+static void bind_after_all(struct member *m)
+{
+	if (!m->uplink)
+		return;
+	if (!m->started)
+		bind(m, BINDING_UPLINK, WHY_RESET, "");
+	else if (m->ordered == BINDING_UPLINK)
+		bind(m, BINDING_UPLINK, WHY_COMMAND, "");
+}
+
 /* sw->lock is held for writing; so it is on return, but not all the time. */
 static void move_in(struct netswitch *sw, struct member *m)
 {
@@ -285,6 +302,7 @@ static void move_in(struct netswitch *sw, struct member *m)
 		map_lane_back_off(l, switch_now_ns());
 		l->undo = false;
 		set_state(l, MAP_OFF);
+		bind_after_all(m);
 		m->port->ops->tx_resume(m->port);
 		return;
 	}
@@ -294,9 +312,9 @@ static void move_in(struct netswitch *sw, struct member *m)
 	l->progress_ns = l->since_ns;
 	l->not_mapped[0] = '\0';
 	l->maps++;
-	if (l->undo) {
-		l->leave_to = BINDING_DIRECT;
-		l->why = WHY_RESET;
+	if (l->undo || ordered_elsewhere(m)) {
+		l->leave_to = l->undo ? BINDING_DIRECT : (enum binding)m->ordered;
+		l->why = l->undo ? WHY_RESET : WHY_COMMAND;
 		l->detail[0] = '\0';
 		set_state(l, MAP_LEAVING);
 		return;

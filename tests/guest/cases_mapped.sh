@@ -141,7 +141,10 @@ case_mapped_e1000_16k() {
 	MAPPED_FRAMES=15000
 	mapped_static e1000 virtio "slot=16384 size=16000 slots=64" "slot=16384 size=9000 slots=64"
 }
-case_mapped_few_slots() { mapped_static virtio virtio "slots=16" "slots=16"; }
+case_mapped_few_slots() {
+	MAPPED_FRAMES=15000
+	mapped_static virtio virtio "slots=16" "slots=16"
+}
 # Other pages in each guest.
 case_mapped_addresses() { mapped_static virtio e1000 "" "align=65536"; }
 # Slots that begin in a page and end in the next can be paired only where both rings are at the same

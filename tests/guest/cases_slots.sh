@@ -125,5 +125,3 @@ slot_hostile() { # BREACH…
 }
 
 case_slots_hostile_places() { slot_hostile move order header shared; }
-case_slots_hostile_times() { slot_hostile early rewrite sit scribble; }
-case_slots_hostile_resets() { slot_hostile reset shrink garbage; }

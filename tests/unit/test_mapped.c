@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -47,6 +48,10 @@ static unsigned deadline_us = 1000000;
 static unsigned hold_us = 1000000;
 
 static _Atomic uint64_t now_ns = 1000000 * MS;
+/* A NIC asks for the time that often before give_some_back(). */
+static unsigned now_hook_calls, now_hook_slots;
+
+static void give_some_back(void);
 
 /* In place of libc's: the monotonic clock stands still until it is put forward. */
 int clock_gettime(clockid_t id, struct timespec *ts)
@@ -55,6 +60,8 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 
 	if (id != CLOCK_MONOTONIC)
 		return (int)syscall(SYS_clock_gettime, id, ts);
+	if (now_hook_calls && !loop_on_thread(remapper_loop(remapper)) && !--now_hook_calls)
+		give_some_back();
 	ts->tv_sec = (time_t)(ns / 1000000000);
 	ts->tv_nsec = (long)(ns % 1000000000);
 	return 0;
@@ -92,14 +99,19 @@ static void nothing(void *arg)
 {
 }
 
+static void run_loops(void)
+{
+	for (unsigned i = 0; i < NICS; i++) {
+		ck_assert_int_eq(loop_start(&end[i].nic.loop), 0);
+		loop_stop(&end[i].nic.loop);
+	}
+}
+
 /* Lets all that was posted run: loops of NICs, the remapper. */
 static void pump(void)
 {
 	for (unsigned turn = 0; turn < 3; turn++) {
-		for (unsigned i = 0; i < NICS; i++) {
-			ck_assert_int_eq(loop_start(&end[i].nic.loop), 0);
-			loop_stop(&end[i].nic.loop);
-		}
+		run_loops();
 		loop_call(remapper_loop(remapper), nothing, NULL);
 	}
 }
@@ -173,6 +185,12 @@ static void setup_deadline(void)
 static void setup_bare(void)
 {
 	setup_mode(XTALK_STATIC);
+}
+
+static void setup_short_hold(void)
+{
+	hold_us = 1000;
+	setup_bare();
 }
 
 static void teardown(void)
@@ -840,6 +858,103 @@ START_TEST(frame_too_long_for_a_slot)
 }
 END_TEST
 
+/* Without a doorbell. */
+static void give_some_back(void)
+{
+	unsigned slot;
+
+	while (now_hook_slots-- && mock_nic_slot_rx(&end[B].nic, &slot, &got))
+		mock_nic_slot_give(&end[B].nic, slot);
+}
+
+/* B has yet to give back the one slot that was passed over; C has no buffer left. */
+static void map_one_ahead(void)
+{
+	for (unsigned i = 0; i < NICS; i++)
+		slots(i, NR, 2048, 0);
+	send(C, B, 1);
+	send(B, C, NR);
+	pump();
+	take(B, C);
+	give_back(B);
+	for (unsigned n = 0; n < 20 && state(A).binding != BINDING_MAPPED; n++) {
+		send(A, B, NR);
+		pump();
+		take(B, A);
+		give_back(B);
+		pump();
+		sent(A);
+	}
+	ck_assert_int_eq(state(A).binding, BINDING_MAPPED);
+}
+
+/* B gives the slot that was passed over when the rings were paired back in the middle of a batch of
+ * A's whole ring: more slots are used up than there are before any is collected. */
+START_TEST(slot_given_back_within_a_batch)
+{
+	map_one_ahead();
+	send(A, C, 1); /* held for as long as a receiver is waited for */
+	pump();
+	send(A, B, NR - 1);
+	pass(2 * MS);
+	now_hook_slots = 1;
+	now_hook_calls = 2; /* when the batch begins; when that time is found to be over */
+	end[A].nic.port->ops->tx_resume(end[A].nic.port);
+	pump();
+	ck_assert_uint_eq(now_hook_calls, 0);
+	ck_assert_uint_eq(sent(A), 0); /* B has given nothing of these back */
+	ck_assert_uint_eq(take(B, A), NR - 1);
+	give_back(B);
+	pump();
+	ck_assert_uint_eq(sent(A), NR);
+	for (unsigned n = 0; n < 3; n++)
+		turn(A, B);
+}
+END_TEST
+
+/* B gives everything back between A's last look for a slot and the end of its batch, and no
+ * doorbell follows: A goes on all the same, no time passes. */
+START_TEST(slots_given_back_at_the_end_of_a_batch)
+{
+	map_one_ahead();
+	send(A, B, NR - 1);
+	pump();
+	now_hook_slots = NR;
+	/* When the batch begins, for the slot that is not there, when it ends. */
+	now_hook_calls = 3;
+	send(A, B, 1);
+	ck_assert_uint_eq(now_hook_calls, 0);
+	pump();
+	ck_assert_uint_eq(take(B, A), 1);
+	ck_assert_uint_eq(sent(A), NR - 1);
+}
+END_TEST
+
+/* A frame for C that waits is not B's fault, who has given back what it had. */
+START_TEST(who_waits_for_others_is_not_rescued)
+{
+	send(B, C, NR); /* C has no buffer left */
+	pump();
+	ck_assert_uint_eq(sent(B), NR);
+	map(A, B);
+	send(A, C, 1);
+	pump();
+	take(B, A);
+	give_back(B);
+	for (unsigned n = 0; n < 20; n++) {
+		pass(MS);
+		end[A].nic.port->ops->tx_resume(end[A].nic.port);
+		pump();
+	}
+	ck_assert_uint_eq(state(A).rescues, 0);
+	ck_assert_int_eq(state(A).binding, BINDING_MAPPED);
+	take(C, B);
+	give_back(C);
+	pump();
+	ck_assert_uint_eq(take(C, A), 1);
+}
+END_TEST
+
 /* Either driver resets its device, with frames under way. */
 static void reset_one(unsigned who)
 {
@@ -861,6 +976,64 @@ static void reset_one(unsigned who)
 	map(A, B);
 	turn(A, B);
 }
+
+static sem_t remapper_may_go;
+
+static void wait_in_remapper(struct loop_work *w)
+{
+	sem_wait(&remapper_may_go);
+}
+
+/* An order for `direct` while the remapper has yet to move the pages. */
+START_TEST(order_against_it_while_moving)
+{
+	struct loop_work wait = { .fn = wait_in_remapper };
+	bool moving = false;
+
+	ck_assert_int_eq(sem_init(&remapper_may_go, 0, 0), 0);
+	for (unsigned n = 0; n < 20 && !moving; n++) {
+		loop_post(remapper_loop(remapper), &wait);
+		send(A, B, NR);
+		run_loops();
+		take(B, A);
+		give_back(B);
+		run_loops();
+		/* A's ring is kept, B's is given. */
+		moving = !sent(A);
+		if (moving) {
+			ck_assert_int_eq(
+				netswitch_command(sw, end[A].nic.port, true, BINDING_DIRECT), 0);
+			run_loops();
+		}
+		sem_post(&remapper_may_go);
+		pump();
+		sent(A);
+	}
+	ck_assert(moving);
+	for (unsigned n = 0; n < 3; n++)
+		pump();
+	ck_assert_int_eq(state(A).binding, BINDING_DIRECT);
+	ck_assert_uint_eq(end[A].open, 0);
+	turn(A, B);
+}
+END_TEST
+
+/* The sender's next driver declares nothing. */
+START_TEST(sender_no_longer_stable)
+{
+	map(A, B);
+	mock_driver_set_status(&end[A].nic.drv, 0);
+	atomic_store(&end[A].nic.port->slots_stable, false);
+	pump();
+	take(B, A);
+	give_back(B);
+	slots(A, NR, SLOT, 0);
+	for (unsigned n = 0; n < 20; n++)
+		turn(A, B);
+	ck_assert_uint_eq(state(A).maps, 1);
+	ck_assert(!any_alias(A, B));
+}
+END_TEST
 
 START_TEST(reset_of_the_sender)
 {
@@ -907,13 +1080,18 @@ int main(void)
 				       frame_too_long_for_a_slot,
 				       reset_of_the_sender,
 				       reset_of_the_receiver,
+				       sender_no_longer_stable,
+				       order_against_it_while_moving,
 				       NULL };
 	const TTest *const bare[] = {
 		slots_of_2048,	      slots_of_2048_one_ahead, slots_of_64_kib,
 		slots_with_an_offset, unlike_strides,	       unlike_offsets,
 		unlike_rings,	      other_data_in_the_page,  NULL
 	};
-	const TTest *const deadline[] = { who_sits_on_slots_is_rescued, NULL };
+	const TTest *const deadline[] = { who_sits_on_slots_is_rescued,
+					  who_waits_for_others_is_not_rescued, NULL };
+	const TTest *const short_hold[] = { slot_given_back_within_a_batch,
+					    slots_given_back_at_the_end_of_a_batch, NULL };
 	Suite *s = suite_create("mapped");
 	SRunner *sr;
 	int failed;
@@ -921,6 +1099,7 @@ int main(void)
 	add(s, "usual", setup, usual);
 	add(s, "layouts", setup_bare, bare);
 	add(s, "deadline", setup_deadline, deadline);
+	add(s, "short hold", setup_short_hold, short_hold);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);
