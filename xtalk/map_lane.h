@@ -21,6 +21,13 @@
  * receiver's slot up as well, without a frame in it. No slot of the sender's is ever completed
  * before the receiver has given its own back, or has got a copy.
  *
+ * Order of memory accesses. The receiver's reads of a frame come before its available index (or
+ * RDT) moves, a release; rx_slots_given() reads that anew each time it is called, an acquire; only
+ * then comes tx_done(), and the sender's used index (or DD), a release, which its driver reads
+ * before it writes to the slot. The other way round: the sender's available index (or TDT), the
+ * staged slot, the receiver's used index (or DD). The pages' own way through the remapper is
+ * ordered by sw->lock and by the vCPUs' hold.
+ *
  * Threads. In OFF, GATHER, WAIT and ON everything belongs to the sender's loop, inside of a batch
  * (sw->lock held for reading). In MOVING and LEAVING it belongs to the remapper's thread. Changes
  * from one to the other, and whatever start and stop do to it, are made with sw->lock held: for
