@@ -57,13 +57,23 @@ void e1000_rx_fini(struct e1000 *e)
 	free(e->rx.scratch);
 }
 
+/* The ring is not the one that was mapped any more. Whoever has mapped it is told at once: until its
+ * pages are back, what others deliver would be seen by the sender, too. */
+static void slots_gone(struct e1000 *e)
+{
+	if (!e->rx.slots.mapped)
+		return;
+	e->rx.slots.mapped = false;
+	e1000_slots_refuse(e);
+}
+
 void e1000_rx_set(struct e1000 *e, unsigned reg, uint32_t v)
 {
 	struct e1000_rx *rx = &e->rx;
 
 	pthread_mutex_lock(&rx->lock);
 	if (reg != REG_RCTL || e1000_slots_differ(e1000_get(e, REG_RCTL), v))
-		rx->slots.mapped = false;
+		slots_gone(e);
 	if (reg == REG_RDH)
 		atomic_store(&rx->head, v);
 	else
@@ -100,7 +110,7 @@ bool e1000_rx_begin(struct port *p)
 int e1000_rx_fault(struct e1000 *e, const char *why)
 {
 	e->rx.live = false;
-	e->rx.slots.mapped = false;
+	slots_gone(e);
 	e1000_complain(e, "receive", why);
 	return -EPROTO;
 }

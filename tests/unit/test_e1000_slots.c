@@ -656,6 +656,7 @@ START_TEST(tail_beyond_the_ring)
 	ck_assert_uint_eq(m.port->ops->rx_slots_given(m.port), 0);
 	ck_assert(!m.port->ops->rx_slots_watch(m.port, 1));
 	ck_assert_uint_eq(atomic_load(&e1000_stats(m.e)->guest_faults), 1);
+	ck_assert_uint_eq(refused, 1);
 	/* Mended, it is an ordinary ring. */
 	me_set(&m, REG_RDT, 7);
 	me_set(&m, REG_RCTL, RCTL_EN);
@@ -683,6 +684,8 @@ START_TEST(ring_rewritten_leaves)
 {
 	ck_assert_int_eq(put(100), 0);
 	me_set(&m, other_slots[_i].reg, other_slots[_i].value);
+	/* Who has mapped it is told once, without having to ask. */
+	ck_assert_uint_eq(refused, 1);
 	ck_assert_uint_eq(given(), 0);
 	ck_assert(!watch(1));
 	ck_assert_int_eq(announce(100), -ESTALE);
@@ -690,7 +693,7 @@ START_TEST(ring_rewritten_leaves)
 	leave();
 	/* Whatever it is now, it is no ring of slots. */
 	mock_deliver(m.port, &plain, frame, 100);
-	ck_assert_uint_eq(refused, 0);
+	ck_assert_uint_eq(refused, 1);
 }
 END_TEST
 
@@ -703,6 +706,7 @@ START_TEST(reset_leaves)
 		me_slots_start(&m, RING, 0, TX_SLOTS, RX_SLOTS, STRIDE);
 	} else {
 		me_set(&m, REG_RCTL, 0);
+		ck_assert_uint_eq(refused, 1); /* the transmit side goes on */
 		ck_assert_int_eq(announce(100), -ENOTCONN);
 		me_set(&m, REG_RCTL, RCTL_EN);
 	}
