@@ -152,6 +152,28 @@ static int collect(struct pairing *p, const struct slot_list *tx, const struct s
 	return agree(p) ? 0 : refuse(p, "slots that share a page do not pair");
 }
 
+/* In the order of the buffer, which is that of the sender's pages. */
+static unsigned runs(const struct pairing *p, bool tx)
+{
+	unsigned n = 1;
+
+	for (unsigned i = 1; i < p->nr; i++) {
+		const struct page_pair *a = &p->page[i - 1], *b = &p->page[i];
+
+		n += tx ? b->tx != a->tx + PAIR_PAGE_BYTES : b->rx != a->rx + PAIR_PAGE_BYTES;
+	}
+	return n;
+}
+
+static int few_runs(struct pairing *p)
+{
+	unsigned tx = runs(p, true), rx = runs(p, false);
+
+	if (tx <= PAIR_MAX_RUNS && rx <= PAIR_MAX_RUNS)
+		return 0;
+	return refuse(p, "slots lie in %u/%u pieces", tx, rx);
+}
+
 int pair_rings(struct pairing *p, const struct slot_list *tx, const struct slot_list *rx)
 {
 	unsigned per_page;
@@ -169,7 +191,7 @@ int pair_rings(struct pairing *p, const struct slot_list *tx, const struct slot_
 			snprintf(first, sizeof(first), "%s", p->why);
 		err = collect(p, tx, rx, skip);
 		if (!err)
-			return 0;
+			return few_runs(p);
 		if (skip) /* the first reason is the one that tells most */
 			snprintf(p->why, sizeof(p->why), "%s", first);
 	}

@@ -12,6 +12,9 @@
 #define PAIR_PAGE_BYTES 4096u
 /* Of one element: 1024 slots of 64 KiB. */
 #define PAIR_MAX_PAGES 16384u
+/* Pieces that either guest's pages are moved in: each is a mapping of the process, of which there
+ * are not many (vm.max_map_count), and takes its time with vCPUs held. */
+#define PAIR_MAX_RUNS 512u
 
 struct page_pair {
 	uint8_t *tx, *rx; /* first bytes of the two pages */

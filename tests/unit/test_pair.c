@@ -234,6 +234,24 @@ START_TEST(slots_anywhere)
 }
 END_TEST
 
+START_TEST(slots_in_too_many_pieces)
+{
+	/* Every second one is before the one before it. */
+	ring(&tx, a, 512, PAGE, 0, 0);
+	ring(&rx, b, 512, PAGE, PAGE, 0);
+	for (unsigned i = 0; i < 512; i++)
+		rx.slot[i].at = b + (size_t)(i ^ 1) * PAGE;
+	ck_assert_int_eq(pair_rings(&p, &tx, &rx), 0);
+	ck_assert_uint_eq(p.nr, 512);
+	ring(&tx, a, 514, PAGE, 0, 0);
+	ring(&rx, b, 514, PAGE, PAGE, 0);
+	for (unsigned i = 0; i < 514; i++)
+		rx.slot[i].at = b + (size_t)(i ^ 1) * PAGE;
+	ck_assert_int_eq(pair_rings(&p, &tx, &rx), -EXDEV);
+	ck_assert_str_eq(p.why, "slots lie in 1/514 pieces");
+}
+END_TEST
+
 static void refused(const char *why)
 {
 	ck_assert_int_eq(pair_rings(&p, &tx, &rx), -EXDEV);
@@ -333,6 +351,7 @@ int main(void)
 	tcase_add_test(q, room_for_a_check_sequence);
 	tcase_add_test(q, offsets_in_the_page);
 	tcase_add_test(q, slots_anywhere);
+	tcase_add_test(q, slots_in_too_many_pieces);
 	tcase_add_test(q, unlike_rings);
 	tcase_add_test(q, twice_the_same);
 	tcase_add_test(q, clean_pages);
