@@ -48,8 +48,9 @@ static unsigned deadline_us = 1000000;
 static unsigned hold_us = 1000000;
 
 static _Atomic uint64_t now_ns = 1000000 * MS;
-/* This thread asks for the time that often before give_some_back(); other threads do not count. */
-static _Thread_local unsigned now_hook_calls, now_hook_slots;
+/* A NIC asks for the time that often before give_some_back(); the remapper does not count. */
+static _Atomic unsigned now_hook_calls;
+static unsigned now_hook_slots;
 
 static void give_some_back(void);
 
@@ -60,7 +61,8 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 
 	if (id != CLOCK_MONOTONIC)
 		return (int)syscall(SYS_clock_gettime, id, ts);
-	if (now_hook_calls && !--now_hook_calls)
+	if (atomic_load(&now_hook_calls) && !loop_on_thread(remapper_loop(remapper)) &&
+	    atomic_fetch_sub(&now_hook_calls, 1) == 1)
 		give_some_back();
 	ts->tv_sec = (time_t)(ns / 1000000000);
 	ts->tv_nsec = (long)(ns % 1000000000);
