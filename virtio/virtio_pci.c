@@ -9,8 +9,8 @@
  * Threads. Register accesses arrive on vCPU threads. What concerns the device (common and device
  * configuration) is carried to its loop; the rest stays where it is: the ISR status is guarded by
  * isr_lock, MSI-X by the PCI function's lock. Doorbells are eventfds that the kernel fills
- * (ioeventfd) and the loop reads; a doorbell write that reaches user space after all (no ioeventfd
- * to be had, or the VIRTIO_PCI_CAP_PCI_CFG window) fills the same eventfd.
+ * (ioeventfd) and the loop watches; a doorbell write that reaches user space after all (no
+ * ioeventfd to be had, or the VIRTIO_PCI_CAP_PCI_CFG window) fills the same eventfd.
  *
  * Interrupts may be asked for by any thread: the vectors are atomic, and isr_lock keeps "status bit
  * set, line high" and "status read, line low" from interleaving. Order of locks: isr_lock, then
