@@ -110,7 +110,8 @@ static int each_piece(const struct mapping *m, const struct mapping_part *part,
 	int err = 0;
 
 	while (done < part->len && !err) {
-		struct mapping_part piece = { part->tx + done, part->rx + done, part->len - done };
+		struct mapping_part piece = { part->tx + done, part->rx ? part->rx + done : NULL,
+					      part->len - done };
 		uint32_t room = PAIR_PAGE_BYTES - (uint32_t)((uintptr_t)piece.tx % PAIR_PAGE_BYTES);
 		uint8_t *buf = in_buffer(m, piece.tx);
 
