@@ -238,21 +238,26 @@ static inline void *desc_buffer(struct virtq *vq, gpa_t addr, uint32_t len)
 	return p;
 }
 
-static inline int chain_add(struct virtq *vq, struct virtq_chain *c, gpa_t addr, uint32_t len,
-			    bool in)
+/* What a chain has so far: counted in registers, and written down at its end. */
+struct chain_sum {
+	unsigned nr_out, nr_in;
+	uint64_t out_bytes, in_bytes;
+};
+
+static inline int chain_add(struct virtq *vq, struct virtq_chain *c, struct chain_sum *sum,
+			    gpa_t addr, uint32_t len, bool in)
 {
-	unsigned n = c->nr_out + c->nr_in;
-	uint64_t total = (uint64_t)c->out_bytes + c->in_bytes + len;
+	unsigned n = sum->nr_out + sum->nr_in;
 	void *p;
 
 	/* The specification gives an empty buffer element no meaning and does not forbid it. */
 	if (len == 0)
 		return 0;
-	if (!in && c->nr_in)
+	if (!in && sum->nr_in)
 		return virtq_break(vq, "device-readable descriptor after a device-writable one");
 	if (n == VIRTQ_MAX_SEGS)
 		return virtq_break(vq, "too many descriptors in a chain");
-	if (total > UINT32_MAX)
+	if (sum->out_bytes + sum->in_bytes + len > UINT32_MAX)
 		return virtq_break(vq, "chain of 4 GiB or more");
 	p = desc_buffer(vq, addr, len);
 	if (!p)
@@ -261,11 +266,11 @@ static inline int chain_add(struct virtq *vq, struct virtq_chain *c, gpa_t addr,
 	c->iov[n].iov_base = p;
 	c->iov[n].iov_len = len;
 	if (in) {
-		c->nr_in++;
-		c->in_bytes += len;
+		sum->nr_in++;
+		sum->in_bytes += len;
 	} else {
-		c->nr_out++;
-		c->out_bytes += len;
+		sum->nr_out++;
+		sum->out_bytes += len;
 	}
 	return 0;
 }
@@ -291,6 +296,7 @@ static int chain_walk(struct virtq *vq, struct virtq_chain *c)
 {
 	const struct virtq_desc *table = vq->desc;
 	uint32_t nr = vq->size, steps = 0;
+	struct chain_sum sum = { 0 };
 	uint64_t word[2];
 	bool nested = false;
 	int r;
@@ -317,15 +323,20 @@ static int chain_walk(struct virtq *vq, struct virtq_chain *c)
 			desc_read(table, word);
 			continue;
 		}
-		r = chain_add(vq, c, d.addr, d.len, d.flags & DESC_WRITE);
+		r = chain_add(vq, c, &sum, d.addr, d.len, d.flags & DESC_WRITE);
 		if (r)
 			return r;
 		if (!(d.flags & DESC_NEXT))
-			return 0;
+			break;
 		if (d.next >= nr)
 			return virtq_break(vq, "next descriptor out of range");
 		desc_read(desc_at(table, d.next), word);
 	}
+	c->nr_out = sum.nr_out;
+	c->nr_in = sum.nr_in;
+	c->out_bytes = (uint32_t)sum.out_bytes;
+	c->in_bytes = (uint32_t)sum.in_bytes;
+	return 0;
 }
 
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
@@ -339,10 +350,6 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
 		return head;
 
 	chain->head = (uint16_t)head;
-	chain->nr_out = 0;
-	chain->nr_in = 0;
-	chain->out_bytes = 0;
-	chain->in_bytes = 0;
 	r = chain_walk(vq, chain);
 	if (r)
 		return r;

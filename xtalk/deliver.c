@@ -8,10 +8,6 @@
 #include "base/vnet.h"
 #include "xtalk/deliver.h"
 
-/* Frames after which a receiver gets its interrupt and others their turn, even if the sender's
- * batch goes on. */
-#define DELIVERY_BATCH_FRAMES 64
-
 void delivery_end(struct delivery *d)
 {
 	if (d->open)
@@ -19,10 +15,8 @@ void delivery_end(struct delivery *d)
 	d->open = NULL;
 }
 
-bool delivery_open(struct delivery *d, struct port *to)
+bool delivery_begin(struct delivery *d, struct port *to)
 {
-	if (d->open == to && d->frames < DELIVERY_BATCH_FRAMES)
-		return true;
 	delivery_end(d);
 	if (!to->ops->rx_begin(to))
 		return false;

@@ -11,6 +11,10 @@
 
 #include "xtalk/offload.h"
 
+/* Frames after which a receiver gets its interrupt and others their turn, even if the sender's
+ * batch goes on. */
+#define DELIVERY_BATCH_FRAMES 64
+
 struct delivery {
 	struct port *open; /* whose receive lock this thread holds, or NULL */
 	unsigned frames;   /* delivered since it was opened */
@@ -25,7 +29,11 @@ int delivery_put(struct delivery *d, struct port *to, const struct frame *f);
 
 /* Opens the receive side of `to`, if it is not the open one (and lets go of that one). False: it is
  * not live. */
-bool delivery_open(struct delivery *d, struct port *to);
+bool delivery_begin(struct delivery *d, struct port *to); /* anew, in any case */
+static inline bool delivery_open(struct delivery *d, struct port *to)
+{
+	return (d->open == to && d->frames < DELIVERY_BATCH_FRAMES) || delivery_begin(d, to);
+}
 
 /* Interrupts the last receiver and lets go of it. */
 void delivery_end(struct delivery *d);
