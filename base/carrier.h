@@ -23,6 +23,7 @@
 #include <sys/uio.h>
 
 #include "base/gmem.h"
+#include "base/loop.h"
 #include "base/types.h"
 
 #define FRAME_HEAD_BYTES 18    /* Ethernet header and one VLAN tag */
@@ -211,6 +212,12 @@ struct port_ops {
 	 * caller was last told by look() or given(), or earlier. True: they have been already, it
 	 * may not come. An element that is not mapped may be watched, too. */
 	bool (*rx_slots_watch)(struct port *p, unsigned n);
+	/* While it is mapped, the lane's sender may follow the doorbell itself: h->fn is called on
+	 * `loop`, whose thread this is, for what carrier->rx_ready() was called for, which is not
+	 * until rx_slots_leave(). h->fd is set; the caller ends with loop_del() and close(), when
+	 * it likes. It may be called without need. 0; -ENOTSUP: this device has no doorbell to
+	 * lend; -EALREADY: it is lent; else errno of fcntl, epoll_ctl. May be NULL: -ENOTSUP. */
+	int (*rx_slots_follow)(struct port *p, struct loop *loop, struct loop_fd *h);
 	/* Do these bytes touch a ring of this device? Any thread while the port is live. */
 	bool (*touches_rings)(struct port *p, const void *at, size_t len);
 };
@@ -248,6 +255,7 @@ struct port_stats {
 	_Atomic uint64_t tx_invalid;	  /* the guest's header or length broke a rule */
 	_Atomic uint64_t tx_spoofed;	  /* the source address is not this NIC's to use */
 	_Atomic uint64_t tx_held; /* times that a receiver without buffers held this NIC back */
+	_Atomic uint64_t rx_lent; /* rings of a doorbell that was lent (rx_slots_follow()) */
 };
 
 struct port {
@@ -258,6 +266,7 @@ struct port {
 	_Atomic bool slots_stable;    /* vm.ini or the driver has declared the contract of slots */
 	unsigned tx_left_out; /* transmit slots that a driver can't give together with the others:
 			       * e1000: 1, the one that TDT points at; virtio-net: 0 */
+	struct loop *loop;    /* the NIC's own */
 	struct port_memory *memory; /* borrowed, set by the launcher; NULL: never mapped */
 	struct carrier *carrier;
 	struct port_stats stats;

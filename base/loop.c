@@ -22,8 +22,8 @@ struct call {
 	bool finished;
 };
 
-/* Runs what is queued now. Work that a handler posts meanwhile waits for the next turn (its wake-up
- * is already on its way), so that work that keeps posting itself cannot starve descriptors. */
+/* Runs what is queued now. Work that is posted meanwhile waits for the next turn, so that work that
+ * keeps posting itself cannot starve descriptors. */
 static bool run_posted(struct loop *l)
 {
 	struct loop_work *last, *w;
@@ -102,24 +102,35 @@ void loop_fini(struct loop *l)
 	close(l->epfd);
 }
 
+unsigned loop_turn(struct loop *l, int timeout_ms)
+{
+	int n = epoll_wait(l->epfd, l->batch, LOOP_BATCH, l->posted_here ? 0 : timeout_ms);
+
+	if (n < 0)
+		n = 0; /* EINTR; nothing else can happen to a valid set */
+	l->in_turn = true;
+	l->batch_len = n;
+	for (l->batch_pos = 0; l->batch_pos < l->batch_len; l->batch_pos++) {
+		struct epoll_event *ev = &l->batch[l->batch_pos];
+		struct loop_fd *h = ev->data.ptr;
+
+		/* NULL: deleted by an earlier handler of this batch. */
+		if (h)
+			h->fn(h, ev->events);
+	}
+	l->batch_len = 0;
+	if (l->posted_here) {
+		l->posted_here = false;
+		run_posted(l);
+	}
+	l->in_turn = false;
+	return (unsigned)n;
+}
+
 void loop_run(struct loop *l)
 {
-	while (!atomic_load(&l->quit)) {
-		int n = epoll_wait(l->epfd, l->batch, LOOP_BATCH, -1);
-
-		if (n < 0)
-			n = 0; /* EINTR; nothing else can happen to a valid set */
-		l->batch_len = n;
-		for (l->batch_pos = 0; l->batch_pos < l->batch_len; l->batch_pos++) {
-			struct epoll_event *ev = &l->batch[l->batch_pos];
-			struct loop_fd *h = ev->data.ptr;
-
-			/* NULL: deleted by an earlier handler of this batch. */
-			if (h)
-				h->fn(h, ev->events);
-		}
-		l->batch_len = 0;
-	}
+	while (!atomic_load(&l->quit))
+		loop_turn(l, -1);
 }
 
 static void *loop_main(void *arg)
@@ -284,7 +295,11 @@ void loop_post(struct loop *l, struct loop_work *w)
 	pthread_mutex_lock(&l->lock);
 	enqueue(l, w);
 	pthread_mutex_unlock(&l->lock);
-	wake(l);
+	/* in_turn is its thread's: nobody else may look. */
+	if (loop_on_thread(l) && l->in_turn)
+		l->posted_here = true;
+	else
+		wake(l);
 }
 
 static void run_call(struct loop_work *w)

@@ -49,6 +49,7 @@ struct loop {
 	struct loop_work *work_head, *work_tail;
 	struct epoll_event batch[LOOP_BATCH]; /* loop thread only */
 	int batch_len, batch_pos;
+	bool in_turn, posted_here; /* loop thread only; what it posts to itself needs no wake-up */
 };
 
 /* name: shown as the thread's name (15 bytes of it); not copied. Errors: errno of epoll/eventfd. */
@@ -57,6 +58,9 @@ void loop_fini(struct loop *l); /* not running, all handlers deleted */
 
 int loop_start(struct loop *l); /* a thread of its own */
 void loop_run(struct loop *l);	/* serve on the calling thread until loop_quit() */
+/* One turn: waits for events, for timeout_ms at most (-1: for ever), handles them and work that is
+ * posted meanwhile on this thread. How many events there were. */
+unsigned loop_turn(struct loop *l, int timeout_ms);
 void loop_quit(struct loop *l); /* any thread; loop_run() returns soon after */
 void loop_stop(struct loop *l); /* quit and join; work still queued is run first */
 
@@ -64,6 +68,7 @@ bool loop_on_thread(const struct loop *l);
 
 /* h->fd and h->fn are set by the caller; events as for epoll_ctl(2). Errors: errno of epoll_ctl. */
 int loop_add(struct loop *l, struct loop_fd *h, uint32_t events);
+/* Any thread, while h stays added. A descriptor that is ready is reported anew. */
 int loop_mod(struct loop *l, struct loop_fd *h, uint32_t events);
 /* After return h->fn is not called again, also not for events already fetched. Idempotent.
  * Does not close the descriptor. */

@@ -276,6 +276,7 @@ int e1000_create(struct e1000 **out, const char *name, const uint8_t mac[ETH_ADD
 	e->link_work.fn = link_work;
 	e->port.ops = &port_ops;
 	e->port.name = name;
+	e->port.loop = loop;
 	e->port.tx_left_out = 1; /* the one that TDT points at */
 	memcpy(e->port.mac, mac, ETH_ADDR_BYTES);
 	err = -pthread_mutex_init(&e->irq.lock, NULL);

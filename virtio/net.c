@@ -368,6 +368,7 @@ static const struct port_ops net_port_ops = {
 	.rx_slot_put = net_rx_slot_put,
 	.rx_slots_given = net_rx_slots_given,
 	.rx_slots_watch = net_rx_slots_watch,
+	.rx_slots_follow = net_rx_slots_follow,
 	.touches_rings = net_touches_rings,
 	.link_changed = net_link_changed,
 };
@@ -392,6 +393,7 @@ int virtio_net_create(struct virtio_net **out, const char *name, const uint8_t m
 	net->ready_work.fn = ready_work;
 	net->port.ops = &net_port_ops;
 	net->port.name = name;
+	net->port.loop = loop;
 	memcpy(net->port.mac, mac, ETH_ADDR_BYTES);
 	virtio_dev_init(&net->dev, name, VIRTIO_ID_NET, NET_FEATURES, sizes, NET_NR_QUEUES,
 			&net_ops, loop, plat);

@@ -78,22 +78,26 @@ int net_hdr_check(struct virtio_net_hdr_v1 *h, size_t len, uint64_t acked)
 	return 0;
 }
 
-void net_hdr_finish(struct virtio_net_hdr_v1 *h, uint16_t num_buffers, uint64_t acked)
+/* Field by field into its place: a copy made first would be read back in words that are wider than
+ * what was just written, which a processor can't forward. */
+void net_hdr_write(void *to, const struct virtio_net_hdr_v1 *h, uint16_t num_buffers,
+		   uint64_t acked)
 {
-	uint8_t flags = 0;
-
-	if (acked & VNET_BIT(VIRTIO_NET_F_GUEST_CSUM))
-		flags = VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID;
-	h->flags &= flags;
-	if (!(h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)) {
-		h->csum_start = 0;
-		h->csum_offset = 0;
-	}
+	struct __attribute__((packed)) {
+		struct virtio_net_hdr_v1 h;
+	} *out = to;
+	bool csum = acked & VNET_BIT(VIRTIO_NET_F_GUEST_CSUM);
+	bool sum = csum && h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	/* Carriers do not deliver what the driver cannot take; should one ever do so, the driver
 	 * must still not see a field that it did not negotiate. */
-	if (vnet_hdr_needs(h) & ~acked) {
-		h->gso_type = VIRTIO_NET_HDR_GSO_NONE;
-		h->gso_size = 0;
-	}
-	h->num_buffers = num_buffers;
+	bool gso = !(vnet_hdr_needs(h) & ~acked & ~VNET_BIT(VIRTIO_NET_F_GUEST_CSUM));
+	uint8_t known = VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID;
+
+	out->h.flags = csum ? h->flags & known : 0;
+	out->h.gso_type = gso ? h->gso_type : VIRTIO_NET_HDR_GSO_NONE;
+	out->h.hdr_len = h->hdr_len;
+	out->h.gso_size = gso ? h->gso_size : 0;
+	out->h.csum_start = sum ? h->csum_start : 0;
+	out->h.csum_offset = sum ? h->csum_offset : 0;
+	out->h.num_buffers = num_buffers;
 }

@@ -21,6 +21,7 @@ struct net_slots {
 	unsigned next; /* to be put */
 	uint16_t told; /* available index that the carrier knows of */
 	bool refused;  /* somebody came with a frame while mapped */
+	bool lent;     /* the sender's loop has the doorbell */
 	struct virtq_slot slot[NET_QUEUE_SIZE];
 };
 
@@ -74,8 +75,10 @@ struct virtio_net {
  */
 int net_hdr_check(struct virtio_net_hdr_v1 *hdr, size_t len, uint64_t acked);
 
-/* Makes a header fit for a driver that negotiated `acked`. */
-void net_hdr_finish(struct virtio_net_hdr_v1 *hdr, uint16_t num_buffers, uint64_t acked);
+/* Writes a header to `to` (VNET_HDR_BYTES, any alignment), made fit for a driver that negotiated
+ * `acked`. */
+void net_hdr_write(void *to, const struct virtio_net_hdr_v1 *h, uint16_t num_buffers,
+		   uint64_t acked);
 
 /* The receive side of the port (net_rx.c). */
 int net_rx_init(struct virtio_net *net);
@@ -99,9 +102,12 @@ void net_rx_end(struct port *p);
 int net_rx_slots_look(struct port *p, struct slot_list *out, const char **why);
 int net_rx_slots_enter(struct port *p, const struct slot_list *slots);
 void net_rx_slots_leave(struct port *p);
+/* As that one, and nobody is to know. With the receive lock held. */
+void net_rx_slots_end(struct virtio_net *net);
 int net_rx_slot_put(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len);
 unsigned net_rx_slots_given(struct port *p);
 bool net_rx_slots_watch(struct port *p, unsigned n);
+int net_rx_slots_follow(struct port *p, struct loop *loop, struct loop_fd *h);
 bool net_touches_rings(struct port *p, const void *at, size_t len);
 
 #endif

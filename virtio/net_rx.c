@@ -66,7 +66,7 @@ void net_rx_stop(struct virtio_net *net)
 	pthread_mutex_lock(&net->rx.lock);
 	net->rx.live = false;
 	net->rx.fault = NULL;
-	net->rx.slots.mapped = false;
+	net_rx_slots_end(net);
 	pthread_mutex_unlock(&net->rx.lock);
 }
 
@@ -251,13 +251,25 @@ ssize_t net_rx_reserve(struct port *p, size_t want, struct iovec *iov, unsigned 
 	return rx->nr_bufs ? (ssize_t)(rx->room - had) : 0;
 }
 
+static void write_hdr(struct virtio_net *net, const struct virtio_net_hdr_v1 *hdr, uint16_t n)
+{
+	const struct net_rx *rx = &net->rx;
+	struct iov_cursor cur = iov_cursor(rx->hdr_segs, rx->nr_hdr_segs);
+	struct virtio_net_hdr_v1 out;
+
+	if (rx->nr_hdr_segs == 1) {
+		net_hdr_write(rx->hdr_segs[0].iov_base, hdr, n, net->dev.acked);
+		return;
+	}
+	net_hdr_write(&out, hdr, n, net->dev.acked);
+	iov_write(&cur, &out, sizeof(out));
+}
+
 void net_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t len)
 {
 	struct virtio_net *net = net_of(p);
 	struct net_rx *rx = &net->rx;
 	struct virtq *vq = rx_queue(net);
-	struct virtio_net_hdr_v1 out = *hdr;
-	struct iov_cursor cur = iov_cursor(rx->hdr_segs, rx->nr_hdr_segs);
 	unsigned n = rx->nr_bufs;
 	size_t surplus;
 
@@ -272,8 +284,7 @@ void net_rx_commit(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t l
 	rx->bufs[n - 1].bytes -= (uint32_t)surplus;
 
 	virtq_unpop(vq, rx->nr_bufs - n);
-	net_hdr_finish(&out, (uint16_t)n, net->dev.acked);
-	iov_write(&cur, &out, sizeof(out));
+	write_hdr(net, hdr, (uint16_t)n);
 	virtq_push_bufs(vq, rx->bufs, n);
 	rx->nr_bufs = 0;
 	rx->nr_staged += n;

@@ -103,6 +103,31 @@ int net_rx_slots_enter(struct port *p, const struct slot_list *slots)
 	return 0;
 }
 
+int net_rx_slots_follow(struct port *p, struct loop *loop, struct loop_fd *h)
+{
+	struct virtio_net *net = net_of(p);
+	struct virtio_dev *dev = &net->dev;
+	int err;
+
+	if (!net->rx.live || !net->rx.slots.mapped || !dev->transport->lend_doorbell)
+		return -ENOTSUP;
+	if (net->rx.slots.lent)
+		return -EALREADY;
+	err = dev->transport->lend_doorbell(dev, NET_QUEUE_RX, loop, h);
+	net->rx.slots.lent = !err;
+	return err;
+}
+
+void net_rx_slots_end(struct virtio_net *net)
+{
+	struct net_slots *m = &net->rx.slots;
+
+	m->mapped = false;
+	if (m->lent)
+		net->dev.transport->doorbell_back(&net->dev, NET_QUEUE_RX);
+	m->lent = false;
+}
+
 void net_rx_slots_leave(struct port *p)
 {
 	struct virtio_net *net = net_of(p);
@@ -110,7 +135,7 @@ void net_rx_slots_leave(struct port *p)
 
 	if (!m->mapped)
 		return;
-	m->mapped = false;
+	net_rx_slots_end(net);
 	/* Who was refused waits for buffers. There may be some, so no doorbell may come for them.
 	 */
 	if (m->refused && net->rx.live)
@@ -138,7 +163,6 @@ int net_rx_slot_put(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t 
 	struct net_slots *m = &net->rx.slots;
 	const struct virtq_slot *s = &m->slot[m->next];
 	uint32_t written = len ? (uint32_t)(VNET_HDR_BYTES + len) : 0;
-	struct virtio_net_hdr_v1 out;
 	int rc;
 
 	if (!net->rx.live)
@@ -160,9 +184,7 @@ int net_rx_slot_put(struct port *p, const struct virtio_net_hdr_v1 *hdr, size_t 
 	if (!len)
 		return 0;
 
-	out = *hdr;
-	net_hdr_finish(&out, 1, net->dev.acked);
-	memcpy(s->hdr, &out, VNET_HDR_BYTES);
+	net_hdr_write(s->hdr, hdr, 1, net->dev.acked);
 	stat_add(&p->stats.rx_frames, 1);
 	stat_add(&p->stats.rx_bytes, len);
 	return 0;
@@ -176,6 +198,8 @@ unsigned net_rx_slots_given(struct port *p)
 
 	if (!net->rx.live || !m->mapped)
 		return 0;
+	if (m->lent) /* as net_rx_quiet() */
+		virtq_disable_doorbell(rx_queue(net));
 	pending = slots_tell(net);
 	if (pending < 0)
 		return 0;

@@ -49,6 +49,14 @@ struct virtio_dev_ops {
 struct virtio_transport_ops {
 	void (*notify_queue)(struct virtio_dev *dev, unsigned q);
 	void (*notify_config)(struct virtio_dev *dev);
+	/* Lends the doorbell of queue q: h, with a descriptor of its own that the borrower closes,
+	 * is watched by `loop` (whose thread this is), and the device's own loop gets no kick any
+	 * more, until doorbell_back(). NULL: there is no doorbell for one queue alone. Errors:
+	 * errno of fcntl, epoll_ctl; nothing has changed then. */
+	int (*lend_doorbell)(struct virtio_dev *dev, unsigned q, struct loop *loop,
+			     struct loop_fd *h);
+	/* Any thread. The device's loop gets a kick, whether there was a ring or not. */
+	void (*doorbell_back)(struct virtio_dev *dev, unsigned q);
 };
 
 struct virtio_dev {

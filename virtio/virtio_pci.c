@@ -25,8 +25,8 @@
 #include <linux/virtio_pci.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+
+#include "virtio/doorbell.h"
 
 #define BAR		  0
 #define BAR_BYTES	  KIB(32)
@@ -49,10 +49,8 @@
 
 struct virtio_pci;
 
-struct doorbell {
-	struct loop_fd h; /* an eventfd */
-	struct virtio_pci *vp;
-	unsigned q;
+struct notify {
+	struct doorbell bell;
 	gpa_t gpa; /* where the kernel watches; only while `set`; host->lock */
 	bool set;
 };
@@ -60,7 +58,7 @@ struct doorbell {
 struct virtio_pci {
 	struct pci_fn fn;
 	struct virtio_dev *dev;
-	struct doorbell doorbell[VIRTIO_MAX_QUEUES];
+	struct notify notify[VIRTIO_MAX_QUEUES];
 	unsigned pci_cfg_cap;
 
 	/* the loop's */
@@ -117,30 +115,26 @@ static void notify_config(struct virtio_dev *dev)
 	interrupt(vp, ISR_CONFIG, atomic_load(&vp->config_vector));
 }
 
+static int lend_doorbell(struct virtio_dev *dev, unsigned q, struct loop *loop, struct loop_fd *h)
+{
+	struct virtio_pci *vp = dev->transport_ctx;
+
+	return doorbell_lend(&vp->notify[q].bell, loop, h);
+}
+
+static void doorbell_is_back(struct virtio_dev *dev, unsigned q)
+{
+	struct virtio_pci *vp = dev->transport_ctx;
+
+	doorbell_back(&vp->notify[q].bell);
+}
+
 static const struct virtio_transport_ops transport_ops = {
 	.notify_queue = notify_queue,
 	.notify_config = notify_config,
+	.lend_doorbell = lend_doorbell,
+	.doorbell_back = doorbell_is_back,
 };
-
-/* Doorbells. The counters are never read: watched for edges, each ring is an event. */
-
-static void on_doorbell(struct loop_fd *h, uint32_t events)
-{
-	struct doorbell *d = container_of(h, struct doorbell, h);
-
-	virtio_kick(d->vp->dev, d->q);
-}
-
-static void doorbell_ring(struct virtio_pci *vp, uint64_t offset)
-{
-	uint64_t q = offset / NOTIFY_MULTIPLIER, one = 1;
-
-	if (q >= vp->dev->nr_queues)
-		return;
-	/* EAGAIN: the counter is full, so the loop has yet to look. */
-	while (write(vp->doorbell[q].h.fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
-}
 
 /* The BAR moves: the kernel has to watch other addresses. Under host->lock. */
 static void bar_mapped(struct pci_fn *fn, unsigned bar, bool mapped)
@@ -149,16 +143,16 @@ static void bar_mapped(struct pci_fn *fn, unsigned bar, bool mapped)
 	struct platform *plat = vp->dev->plat;
 
 	for (unsigned q = 0; q < vp->dev->nr_queues; q++) {
-		struct doorbell *d = &vp->doorbell[q];
+		struct notify *d = &vp->notify[q];
 
 		if (d->set)
-			plat->ops->doorbell_del(plat, d->gpa, 0, d->h.fd);
+			plat->ops->doorbell_del(plat, d->gpa, 0, d->bell.h.fd);
 		d->set = false;
 		if (!mapped)
 			continue;
 		d->gpa = fn->bar[bar].region.base + NOTIFY_OFFSET + q * NOTIFY_MULTIPLIER;
 		/* Without it doorbells come the slow way, through bar_write(). */
-		d->set = plat->ops->doorbell_add(plat, d->gpa, 0, d->h.fd) == 0;
+		d->set = plat->ops->doorbell_add(plat, d->gpa, 0, d->bell.h.fd) == 0;
 		if (!d->set)
 			log_limited(&fn->host->log, LOG_WARN, fn->name,
 				    "queue %u has no ioeventfd: doorbells cost an exit", q);
@@ -425,7 +419,10 @@ static void access_write(struct virtio_pci *vp, uint64_t offset, uint64_t value,
 
 		loop_call(vp->dev->loop, on_loop, &a);
 	} else if (on_page(offset, NOTIFY_OFFSET)) {
-		doorbell_ring(vp, offset - NOTIFY_OFFSET);
+		unsigned q = (unsigned)(offset - NOTIFY_OFFSET) / NOTIFY_MULTIPLIER;
+
+		if (q < vp->dev->nr_queues)
+			doorbell_ring(&vp->notify[q].bell);
 	} else if (pci_msix_bar_covers(&vp->fn, BAR, offset)) {
 		pci_msix_bar_write(&vp->fn, offset, value, size);
 	}
@@ -554,7 +551,7 @@ static void unwatch_doorbells(void *arg)
 	struct virtio_pci *vp = arg;
 
 	for (unsigned q = 0; q < vp->dev->nr_queues; q++)
-		loop_del(vp->dev->loop, &vp->doorbell[q].h);
+		doorbell_unwatch(&vp->notify[q].bell);
 }
 
 struct watch {
@@ -567,7 +564,7 @@ static void watch_doorbells(void *arg)
 	struct watch *w = arg;
 
 	for (unsigned q = 0; q < w->vp->dev->nr_queues && !w->rc; q++)
-		w->rc = loop_add(w->vp->dev->loop, &w->vp->doorbell[q].h, EPOLLIN | EPOLLET);
+		w->rc = doorbell_watch(&w->vp->notify[q].bell);
 }
 
 static int doorbells_init(struct virtio_pci *vp)
@@ -575,14 +572,10 @@ static int doorbells_init(struct virtio_pci *vp)
 	struct watch w = { .vp = vp };
 
 	for (unsigned q = 0; q < vp->dev->nr_queues; q++) {
-		struct doorbell *d = &vp->doorbell[q];
+		int err = doorbell_open(&vp->notify[q].bell, vp->dev, q);
 
-		d->vp = vp;
-		d->q = q;
-		d->h.fn = on_doorbell;
-		d->h.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (d->h.fd < 0)
-			return -errno;
+		if (err)
+			return err;
 	}
 	loop_call(vp->dev->loop, watch_doorbells, &w);
 	return w.rc;
@@ -605,7 +598,7 @@ int virtio_pci_create(struct virtio_pci **out, struct virtio_dev *dev, struct pc
 		return -ENOMEM;
 	vp->dev = dev;
 	for (unsigned q = 0; q < VIRTIO_MAX_QUEUES; q++)
-		vp->doorbell[q].h.fd = -1;
+		vp->notify[q].bell.h.fd = -1;
 	pthread_mutex_init(&vp->isr_lock, NULL);
 	vectors_reset(vp);
 	pci_fn_init(&vp->fn, dev->name, dev->plat, &ids, &fn_ops);
@@ -637,10 +630,8 @@ void virtio_pci_destroy(struct virtio_pci *vp)
 		return;
 	pci_fn_fini(&vp->fn); /* unmaps the BAR, and the doorbells with it */
 	loop_call(vp->dev->loop, unwatch_doorbells, vp);
-	for (unsigned q = 0; q < VIRTIO_MAX_QUEUES; q++) {
-		if (vp->doorbell[q].h.fd >= 0)
-			close(vp->doorbell[q].h.fd);
-	}
+	for (unsigned q = 0; q < VIRTIO_MAX_QUEUES; q++)
+		doorbell_close(&vp->notify[q].bell);
 	vp->dev->transport = NULL;
 	vp->dev->transport_ctx = NULL;
 	pthread_mutex_destroy(&vp->isr_lock);

@@ -368,7 +368,8 @@ static void read_signals(const struct device *dev, struct nic_signals *out)
 		out->guest_faults = atomic_load(&s->guest_faults);
 	} else {
 		out->interrupts = atomic_load(&dev->dev->interrupts);
-		out->doorbells = atomic_load(&dev->dev->doorbells);
+		out->doorbells = atomic_load(&dev->dev->doorbells) +
+				 atomic_load(&virtio_net_port(dev->net)->stats.rx_lent);
 		out->guest_faults = atomic_load(&dev->dev->guest_faults);
 	}
 }

@@ -102,6 +102,12 @@ struct map_lane {
 	uint64_t since_ns;    /* mapped */
 	struct mapping mapping;
 	uintptr_t low, high; /* the sender's pages lie between them */
+	/* The receiver's doorbell, if it can be lent: what it gives back needs no word from its
+	 * loop then. The sender's loop alone has it, and closes it some time after ON. */
+	struct loop_fd bell;
+	struct port *sender;
+	bool follow; /* ask for it */
+	bool rung;
 
 	/* LEAVING, and from LEAVING to OFF */
 	enum binding leave_to;
@@ -133,7 +139,9 @@ void map_lane_settle(struct netswitch *sw);
 void map_lane_free(struct member *m);
 
 /* On the sender's loop, inside of a batch, for a member that has one. */
-/* Before a frame is steered (`allowed`), or dropped: 0, or -EAGAIN: not now. */
+/* Before a frame is steered (`allowed`), or dropped: 0; MAP_LANE_OWN: it is for the lane's receiver
+ * alone, for map_lane_put(); -EAGAIN: not now. */
+#define MAP_LANE_OWN 1
 int map_lane_before(struct member *m, const struct frame *f, bool allowed);
 /* A frame for its receiver, while it is ON. 0, -EAGAIN. */
 int map_lane_put(struct member *m, const struct frame *f);
@@ -145,6 +153,8 @@ void map_lane_service(struct member *m, bool end);
 /* What was begun is ended: GATHER, WAIT and ON go back to OFF, on the way to `to`. True: the
  * binding changes later, when the pages are back. */
 bool map_lane_end(struct member *m, enum binding to, enum xtalk_why why, const char *detail);
+/* On the sender's loop, not inside of a batch: it stops, and has no lane. */
+void map_lane_unfollow(struct member *m);
 /* An order: try at once, whatever has failed before. */
 void map_lane_hurry(struct member *m);
 

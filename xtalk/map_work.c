@@ -14,17 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "xtalk/switch_internal.h"
-
-static void set_state(struct map_lane *l, enum map_state s)
-{
-	atomic_store_explicit(&l->state, s, memory_order_relaxed);
-}
-
-static struct member *receiver(struct member *m)
-{
-	return m->sw->members[m->map->to];
-}
+#include "xtalk/map_internal.h"
 
 /* Everybody who may wait for this receiver looks again. sw->lock is held. */
 static void wake_senders(struct netswitch *sw, struct member *to)
@@ -46,7 +36,7 @@ static void wake_senders(struct netswitch *sw, struct member *to)
 static void bind(struct member *m, enum binding to, enum xtalk_why why, const char *detail)
 {
 	struct map_lane *l = m->map;
-	const struct member *peer = receiver(m);
+	const struct member *peer = map_receiver(m);
 
 	memset(&m->swap, 0, sizeof(m->swap));
 	if (peer)
@@ -265,7 +255,7 @@ static void bind_after_all(struct member *m)
 static void move_in(struct netswitch *sw, struct member *m)
 {
 	struct map_lane *l = m->map;
-	struct member *to = receiver(m);
+	struct member *to = map_receiver(m);
 	struct mapping_part *keep = calloc(SLOTS_MAX, sizeof(*keep));
 	struct pairing p = { .page = malloc(PAIR_MAX_PAGES * sizeof(*p.page)) };
 	enum xtalk_why why = WHY_TRAFFIC;
@@ -301,7 +291,7 @@ static void move_in(struct netswitch *sw, struct member *m)
 	if (rc) {
 		map_lane_back_off(l, switch_now_ns());
 		l->undo = false;
-		set_state(l, MAP_OFF);
+		map_set_state(l, MAP_OFF);
 		bind_after_all(m);
 		m->port->ops->tx_resume(m->port);
 		return;
@@ -311,12 +301,13 @@ static void move_in(struct netswitch *sw, struct member *m)
 	l->since_ns = switch_now_ns();
 	l->progress_ns = l->since_ns;
 	l->not_mapped[0] = '\0';
+	l->follow = true;
 	l->maps++;
 	if (l->undo || ordered_elsewhere(m)) {
 		l->leave_to = l->undo ? BINDING_DIRECT : (enum binding)m->ordered;
 		l->why = l->undo ? WHY_RESET : WHY_COMMAND;
 		l->detail[0] = '\0';
-		set_state(l, MAP_LEAVING);
+		map_set_state(l, MAP_LEAVING);
 		return;
 	}
 	if (m->ordered == BINDING_MAPPED)
@@ -326,7 +317,7 @@ static void move_in(struct netswitch *sw, struct member *m)
 	else if (sw->p.rules.mode == XTALK_STATIC)
 		why = WHY_STATIC;
 	bind(m, BINDING_MAPPED, why, "");
-	set_state(l, MAP_ON);
+	map_set_state(l, MAP_ON);
 	m->port->ops->tx_resume(m->port);
 }
 
@@ -351,7 +342,7 @@ static unsigned open_parts(const struct map_lane *l, struct mapping_part *out)
 static void move_out(struct netswitch *sw, struct member *m)
 {
 	struct map_lane *l = m->map;
-	struct member *to = receiver(m);
+	struct member *to = map_receiver(m);
 	struct mapping_part keep[SLOTS_MAX];
 	unsigned n = open_parts(l, keep);
 	uint64_t now;
@@ -370,7 +361,7 @@ static void move_out(struct netswitch *sw, struct member *m)
 	if (l->why != WHY_COMMAND)
 		map_lane_back_off(l, now);
 	l->undo = false;
-	set_state(l, MAP_OFF);
+	map_set_state(l, MAP_OFF);
 	if (!m->started) {
 		l->kept = 0; /* the device has forgotten them */
 		l->leave_to = m->uplink ? BINDING_UPLINK : BINDING_DIRECT;
@@ -402,7 +393,7 @@ static bool evict(struct member *to)
 	snprintf(m->map->detail, sizeof(m->map->detail), "%s",
 		 wrote ? "the receiver wrote to a slot that it only reads" : "");
 	m->map->began_ns = switch_now_ns();
-	set_state(m->map, MAP_LEAVING);
+	map_set_state(m->map, MAP_LEAVING);
 	return true;
 }
 
@@ -499,7 +490,7 @@ bool map_lane_stop(struct member *m)
 			break;
 		case MAP_GATHER:
 		case MAP_WAIT:
-			set_state(l, MAP_OFF); /* what is kept is completed at its next turn */
+			map_set_state(l, MAP_OFF); /* what is kept is completed at its next turn */
 			from->port->ops->tx_resume(from->port);
 			break;
 		case MAP_MOVING:
@@ -511,7 +502,7 @@ bool map_lane_stop(struct member *m)
 			l->why = WHY_RESET;
 			l->detail[0] = '\0';
 			l->began_ns = switch_now_ns();
-			set_state(l, MAP_LEAVING);
+			map_set_state(l, MAP_LEAVING);
 			settle = true;
 			break;
 		case MAP_LEAVING:

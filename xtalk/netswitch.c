@@ -260,6 +260,7 @@ static void sw_stop(struct carrier *c)
 
 	sw_send_end(c);
 	set_started(m, false);
+	map_lane_unfollow(m);
 	if (m->uplink)
 		m->uplink->ops->stop(m->uplink);
 }

@@ -240,8 +240,6 @@ static int to_member(struct member *m, struct member *to, const struct frame *f)
 {
 	int err;
 
-	if (is_mapped_to(m, to))
-		return along_mapped(m, to, f);
 	if (mapped_to_another(to, m))
 		return hold_for_mapped(m, to);
 	err = to->started ? delivery_put(&m->delivery, to->port, f) : -ENOTCONN;
@@ -455,6 +453,19 @@ static int steer_shared(struct member *m, const struct frame *f)
 	return 0;
 }
 
+/* For whom its slots are mapped to, by its address: no need to look for the way. */
+static int steer_mapped(struct member *m, const struct frame *f)
+{
+	struct member *to = m->sw->members[m->map->to];
+
+	/* The frame that waited for a lane is no longer there. */
+	if (m->opening >= 0)
+		steer_abandon(m);
+	if (m->sw->p.own_uplinks)
+		detect(m, to, m->batch_ns);
+	return along_mapped(m, to, f);
+}
+
 static int steer(struct member *m, const struct frame *f, bool allowed)
 {
 	if (allowed)
@@ -474,7 +485,9 @@ int steer_from_member(struct member *m, const struct frame *f)
 	allowed = source_allowed(m->sw, m, f);
 	if (m->map)
 		rc = map_lane_before(m, f, allowed);
-	if (!rc)
+	if (rc == MAP_LANE_OWN)
+		rc = steer_mapped(m, f);
+	else if (!rc)
 		rc = steer(m, f, allowed);
 	if (m->map && !rc)
 		rc = map_lane_after(m, f);

@@ -61,17 +61,26 @@ static void notify_config(struct virtio_dev *dev)
 {
 }
 
+static int lend_doorbell(struct virtio_dev *dev, unsigned q, struct loop *loop, struct loop_fd *h)
+{
+	struct lane_nic *n = dev->transport_ctx;
+
+	return doorbell_lend(&n->doorbell[q], loop, h);
+}
+
+static void doorbell_is_back(struct virtio_dev *dev, unsigned q)
+{
+	struct lane_nic *n = dev->transport_ctx;
+
+	doorbell_back(&n->doorbell[q]);
+}
+
 static const struct virtio_transport_ops transport = {
 	.notify_queue = notify_queue,
 	.notify_config = notify_config,
+	.lend_doorbell = lend_doorbell,
+	.doorbell_back = doorbell_is_back,
 };
-
-static void doorbell_rung(struct loop_fd *h, uint32_t events)
-{
-	struct lane_doorbell *d = container_of(h, struct lane_doorbell, h);
-
-	virtio_kick(d->nic->dev, d->q); /* as virtio_pci.c */
-}
 
 static gpa_t place(gpa_t *next, uint64_t bytes)
 {
@@ -106,13 +115,8 @@ struct lane_nic *lane_nic_create_with(const char *name, unsigned id, uint64_t sl
 	n->dev->transport_ctx = n;
 	for (unsigned q = 0; q < 2; q++) {
 		n->irqfd[q] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		n->doorbell[q] = (struct lane_doorbell){
-			.h = { .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .fn = doorbell_rung },
-			.nic = n,
-			.q = q,
-		};
-		if (loop_add(&n->loop, &n->doorbell[q].h, EPOLLIN | EPOLLET))
-			lane_die("epoll: %s", strerror(errno));
+		if (doorbell_open(&n->doorbell[q], n->dev, q) || doorbell_watch(&n->doorbell[q]))
+			lane_die("doorbell: %s", strerror(errno));
 		n->ring_gpa[q] = place(&next, vring_size(LANE_RING, 4));
 	}
 	n->rx_small = place(&next, LANE_RING * SMALL_BYTES);
@@ -144,8 +148,8 @@ void lane_nic_destroy(struct lane_nic *n)
 	virtio_dev_stop(n->dev);
 	virtio_net_destroy(n->net);
 	for (unsigned q = 0; q < 2; q++) {
-		loop_del(&n->loop, &n->doorbell[q].h);
-		close(n->doorbell[q].h.fd);
+		doorbell_unwatch(&n->doorbell[q]);
+		doorbell_close(&n->doorbell[q]);
 		close(n->irqfd[q]);
 	}
 	loop_fini(&n->loop);
@@ -155,19 +159,7 @@ void lane_nic_destroy(struct lane_nic *n)
 
 bool lane_nic_turn(struct lane_nic *n)
 {
-	struct loop *l = &n->loop;
-	int got = epoll_wait(l->epfd, l->batch, LOOP_BATCH, 0);
-
-	l->batch_len = got < 0 ? 0 : got;
-	for (l->batch_pos = 0; l->batch_pos < l->batch_len; l->batch_pos++) {
-		struct epoll_event *ev = &l->batch[l->batch_pos];
-		struct loop_fd *h = ev->data.ptr;
-
-		if (h)
-			h->fn(h, ev->events);
-	}
-	l->batch_len = 0;
-	return got > 0;
+	return loop_turn(&n->loop, 0) > 0;
 }
 
 /* -- Rings -- */
@@ -180,7 +172,6 @@ void lane_nic_offer(struct lane_nic *n, unsigned q, uint16_t head)
 /* Publishes what was offered; rings if the device asked for it (2.7.10). */
 void lane_nic_publish(struct lane_nic *n, unsigned q)
 {
-	uint64_t one = 1;
 	uint16_t old = n->kicked[q];
 
 	store16(&n->ring[q].avail->idx, n->avail[q]);
@@ -189,8 +180,7 @@ void lane_nic_publish(struct lane_nic *n, unsigned q)
 	if (!vring_need_event(load16((uint16_t *)&vring_avail_event(&n->ring[q])), n->avail[q],
 			      old))
 		return;
-	if (write(n->doorbell[q].h.fd, &one, sizeof(one)) != sizeof(one))
-		lane_die("eventfd: %s", strerror(errno));
+	doorbell_ring(&n->doorbell[q]);
 }
 
 /* The interrupt was seen to: as an irqfd, whose count nobody reads while it is low. */

@@ -21,6 +21,7 @@
 #include "base/loop.h"
 #include "tests/unit/mock_platform.h"
 #include "virtio/devices.h"
+#include "virtio/doorbell.h"
 
 #define LANE_RING	256
 #define LANE_FRAME_MAX	65536
@@ -48,11 +49,7 @@ struct lane_nic {
 	uint64_t irqs[2]; /* per queue */
 
 	/* private */
-	struct lane_doorbell {
-		struct loop_fd h;
-		struct lane_nic *nic;
-		unsigned q;
-	} doorbell[2];
+	struct doorbell doorbell[2];
 	int irqfd[2];
 	struct vring ring[2];
 	gpa_t ring_gpa[2];

@@ -159,9 +159,33 @@ static void notify_config(struct virtio_dev *dev)
 	atomic_fetch_add(&d->config_irqs, 1);
 }
 
+static int lend_doorbell(struct virtio_dev *dev, unsigned q, struct loop *loop, struct loop_fd *h)
+{
+	struct mock_driver *d = dev->transport_ctx;
+	struct doorbell *bell = &d->bell[q];
+	int err;
+
+	if (!bell->dev)
+		mock_require(!doorbell_open(bell, dev, q) && !doorbell_watch(bell));
+	err = doorbell_lend(bell, loop, h);
+	if (!err)
+		atomic_store(&d->lent[q], true);
+	return err;
+}
+
+static void doorbell_is_back(struct virtio_dev *dev, unsigned q)
+{
+	struct mock_driver *d = dev->transport_ctx;
+
+	mock_require(atomic_exchange(&d->lent[q], false));
+	doorbell_back(&d->bell[q]);
+}
+
 static const struct virtio_transport_ops mock_transport = {
 	.notify_queue = notify_queue,
 	.notify_config = notify_config,
+	.lend_doorbell = lend_doorbell,
+	.doorbell_back = doorbell_is_back,
 };
 
 /* Is the next available chain, as the driver wrote it, of a kind that virtq_pop_bufs() leaves
@@ -220,6 +244,16 @@ void mock_driver_init(struct mock_driver *d, struct mock_platform *mp, struct vi
 	if (dev) {
 		dev->transport = &mock_transport;
 		dev->transport_ctx = d;
+	}
+}
+
+void mock_driver_fini(struct mock_driver *d)
+{
+	for (unsigned q = 0; q < VIRTIO_MAX_QUEUES; q++) {
+		mock_require(!atomic_load(&d->lent[q]));
+		doorbell_unwatch(&d->bell[q]);
+		if (d->bell[q].dev)
+			doorbell_close(&d->bell[q]);
 	}
 }
 
@@ -287,7 +321,10 @@ static void do_queue(struct step *s)
 
 static void do_kick(struct step *s)
 {
-	virtio_kick(s->d->dev, s->q);
+	if (s->q < VIRTIO_MAX_QUEUES && atomic_load(&s->d->lent[s->q]))
+		doorbell_ring(&s->d->bell[s->q]);
+	else
+		virtio_kick(s->d->dev, s->q);
 }
 
 static void do_config_read(struct step *s)

@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 
 #include "tests/unit/mock_platform.h"
+#include "virtio/doorbell.h"
 #include "virtio/virtio.h"
 
 /* Not the device's names, on purpose: nothing here shares code with virtqueue.c. */
@@ -77,12 +78,16 @@ struct mock_driver {
 	struct mock_platform *mp;
 	struct virtio_dev *dev;
 	struct mock_ring ring[VIRTIO_MAX_QUEUES];
-	gpa_t next; /* free guest memory */
+	gpa_t next;				 /* free guest memory */
+	struct doorbell bell[VIRTIO_MAX_QUEUES]; /* made when it is lent for the first time */
+	_Atomic bool lent[VIRTIO_MAX_QUEUES];	 /* it rings instead of a kick */
 	_Atomic unsigned queue_irqs[VIRTIO_MAX_QUEUES], config_irqs;
 };
 
 /* Guest memory from 1 MiB up is handed out. */
 void mock_driver_init(struct mock_driver *d, struct mock_platform *mp, struct virtio_dev *dev);
+/* Where doorbells may have been lent; the device is stopped, its loop not running. */
+void mock_driver_fini(struct mock_driver *d);
 gpa_t mock_driver_alloc(struct mock_driver *d, uint64_t len, unsigned align);
 /* Allocates and fills guest memory. */
 gpa_t mock_driver_put(struct mock_driver *d, const void *data, uint64_t len);

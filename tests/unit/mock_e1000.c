@@ -42,24 +42,9 @@ void mock_e1000_fini(struct mock_e1000 *m)
 	mock_platform_fini(&m->mp);
 }
 
-struct last_work {
-	struct loop_work work;
-	struct loop *loop;
-};
-
-static void run_last(struct loop_work *w)
-{
-	loop_quit(container_of(w, struct last_work, work)->loop);
-}
-
-/* One turn of the loop on the calling thread: a thread for each would make fuzzing slow. */
 void mock_e1000_run(struct mock_e1000 *m)
 {
-	struct last_work last = { .work.fn = run_last, .loop = &m->loop };
-
-	atomic_store(&m->loop.quit, false);
-	loop_post(&m->loop, &last.work);
-	loop_run(&m->loop);
+	mock_loop_run(&m->loop);
 }
 
 uint32_t me_get(struct mock_e1000 *m, unsigned reg)

@@ -29,6 +29,7 @@ void mock_nic_fini(struct mock_nic *n)
 {
 	loop_stop(&n->loop);
 	virtio_dev_stop(n->dev);
+	mock_driver_fini(&n->drv);
 	virtio_net_destroy(n->net);
 	loop_fini(&n->loop);
 	mock_platform_fini(&n->mp);

@@ -9,6 +9,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+void mock_loop_run(struct loop *l)
+{
+	for (unsigned i = 0; i < 64 && loop_turn(l, 0); i++)
+		;
+}
+
 void mock_fail(const char *file, int line, const char *expr)
 {
 	fprintf(stderr, "%s:%d: %s\n", file, line, expr);

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "base/loop.h"
 #include "base/platform.h"
 
 #define MOCK_LINES     64
@@ -20,6 +21,10 @@
 			mock_fail(__FILE__, __LINE__, #expr); \
 	} while (0)
 void mock_fail(const char *file, int line, const char *expr) __attribute__((noreturn));
+
+/* Turns a loop that has no thread on this one, until nothing is left to do (or 64 times: work may
+ * post itself). */
+void mock_loop_run(struct loop *l);
 
 struct mock_doorbell {
 	bool used;

@@ -306,6 +306,64 @@ START_TEST(loop_call_and_post)
 }
 END_TEST
 
+struct chain {
+	struct loop l;
+	struct loop_fd h;
+	struct loop_work first, second;
+	unsigned order[3], nr;
+};
+
+static void chain_event(struct loop_fd *h, uint32_t events)
+{
+	struct chain *c = container_of(h, struct chain, h);
+
+	c->order[c->nr++] = 0;
+	loop_post(&c->l, &c->first);
+}
+
+static void chain_first(struct loop_work *w)
+{
+	struct chain *c = container_of(w, struct chain, first);
+
+	c->order[c->nr++] = 1;
+	loop_post(&c->l, &c->second);
+}
+
+static void chain_second(struct loop_work *w)
+{
+	struct chain *c = container_of(w, struct chain, second);
+
+	c->order[c->nr++] = 2;
+}
+
+/* What a loop posts to itself is run at the end of the turn, or in the next one, without a write to
+ * its wake-up descriptor; what others post is announced there. */
+START_TEST(loop_posts_to_itself)
+{
+	struct chain c = { .first.fn = chain_first, .second.fn = chain_second };
+	struct loop_work other = { .fn = NULL };
+	uint64_t n;
+
+	ck_assert_int_eq(loop_init(&c.l, "test"), 0);
+	c.l.thread = pthread_self();
+	atomic_store(&c.l.running, true);
+	c.h = (struct loop_fd){ .fd = eventfd(1, EFD_NONBLOCK), .fn = chain_event };
+	ck_assert_int_eq(loop_add(&c.l, &c.h, EPOLLIN | EPOLLET), 0);
+	ck_assert_uint_eq(loop_turn(&c.l, -1), 1);
+	ck_assert_uint_eq(c.nr, 2);
+	ck_assert_uint_eq(loop_turn(&c.l, -1), 0); /* does not wait */
+	ck_assert_uint_eq(c.nr, 3);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(c.order[i], i);
+	ck_assert_int_lt(read(c.l.wakefd, &n, sizeof(n)), 0);
+	loop_post(&c.l, &other); /* not in a turn: as from any other thread */
+	ck_assert_int_eq(read(c.l.wakefd, &n, sizeof(n)), sizeof(n));
+	loop_del(&c.l, &c.h);
+	close(c.h.fd);
+	loop_fini(&c.l);
+}
+END_TEST
+
 /* A loop that is kept busy while a descriptor becomes ready. */
 struct busy {
 	struct loop l;
@@ -422,6 +480,7 @@ int main(void)
 	tcase_add_test(tc, bus_del_waits_for_handlers);
 	tcase_add_test(tc, loop_del_stops_fetched_events);
 	tcase_add_test(tc, loop_call_and_post);
+	tcase_add_test(tc, loop_posts_to_itself);
 	tcase_add_test(tc, loop_flush_handles_what_is_ready);
 	tcase_add_test(tc, loop_timers);
 	suite_add_tcase(s, tc);

@@ -264,8 +264,7 @@ START_TEST(held_back_by_e1000)
 	ck_assert_uint_eq(atomic_load(&v.port->stats.tx_held), 1);
 	me_rx_give(&m, 10);
 	mock_e1000_run(&m); /* rx_ready: the switch tells the sender */
-	ck_assert_int_eq(loop_start(&v.loop), 0);
-	loop_stop(&v.loop);
+	mock_loop_run(&v.loop);
 	for (unsigned i = 0; i < 5; i++) {
 		mock_frame_fill(frame, 100, E_ID, V_ID, i);
 		ck_assert_uint_eq(take_received(out), 100);

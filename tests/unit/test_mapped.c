@@ -4,6 +4,7 @@
  * what a test runs; the remapper's thread is real.
  */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <semaphore.h>
 #include <stdlib.h>
@@ -103,10 +104,8 @@ static void nothing(void *arg)
 
 static void run_loops(void)
 {
-	for (unsigned i = 0; i < NICS; i++) {
-		ck_assert_int_eq(loop_start(&end[i].nic.loop), 0);
-		loop_stop(&end[i].nic.loop);
-	}
+	for (unsigned i = 0; i < NICS; i++)
+		mock_loop_run(&end[i].nic.loop);
 }
 
 /* Lets all that was posted run: loops of NICs, the remapper. */
@@ -463,6 +462,65 @@ START_TEST(both_directions)
 	}
 	ck_assert_int_eq(state(A).binding, BINDING_MAPPED);
 	ck_assert_int_eq(state(B).binding, BINDING_MAPPED);
+}
+END_TEST
+
+static unsigned entries(const char *path)
+{
+	unsigned n = 0;
+	DIR *d = opendir(path);
+
+	ck_assert_ptr_nonnull(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* A's loop follows B's doorbell itself, for as long as it is mapped and no longer. */
+START_TEST(the_receivers_loop_sleeps)
+{
+	struct virtio_dev *b = end[B].nic.dev;
+	uint64_t kicks, lent;
+	unsigned fds;
+
+	turn(B, A); /* its doorbell is made for the first time now or in map() */
+	map(A, B);
+	mock_driver_set_status(&end[A].nic.drv, 0);
+	pump();
+	slots(A, NR, SLOT, 0);
+	fds = entries("/proc/self/fd");
+	for (unsigned n = 0; n < 3; n++) {
+		pass(1000 * MS); /* longer than what ended before holds off */
+		map(A, B);
+		ck_assert(atomic_load(&end[B].nic.drv.lent[0]));
+		pump();
+		kicks = atomic_load(&b->doorbells);
+		lent = atomic_load(&end[B].nic.port->stats.rx_lent);
+		send(A, B, 8);
+		ck_assert_uint_eq(take(B, A), 8);
+		give_back(B);
+		mock_loop_run(&end[A].nic.loop); /* B's is not */
+		ck_assert_uint_eq(sent(A), 8);
+		ck_assert_uint_eq(atomic_load(&b->doorbells), kicks);
+		ck_assert_uint_eq(atomic_load(&end[B].nic.port->stats.rx_lent), lent + 1);
+		/* Whatever ends it: the doorbell is B's again, and no descriptor is left over. */
+		if (n == 0)
+			send(C, B, 1);
+		else
+			mock_driver_set_status(&end[n == 1 ? A : B].nic.drv, 0);
+		pump();
+		ck_assert_int_ne(state(A).binding, BINDING_MAPPED);
+		ck_assert(!atomic_load(&end[B].nic.drv.lent[0]));
+		send(C, A, 1); /* A's loop comes by */
+		pump();
+		ck_assert_uint_eq(entries("/proc/self/fd"), fds);
+		for (unsigned i = 0; i < NICS; i++) {
+			mock_driver_set_status(&end[i].nic.drv, 0);
+			pump();
+			slots(i, NR, SLOT, 0);
+		}
+	}
 }
 END_TEST
 
@@ -838,7 +896,7 @@ START_TEST(who_sits_on_slots_is_rescued)
 {
 	map(A, B);
 	send(A, B, 10);
-	for (unsigned n = 0; n < 20 && state(A).binding == BINDING_MAPPED; n++) {
+	while (state(A).binding == BINDING_MAPPED) { /* the tick's timer is a real one */
 		pass(MS);
 		pump();
 	}
@@ -1067,6 +1125,7 @@ int main(void)
 				       hand_shake_step_by_step,
 				       full_rings,
 				       both_directions,
+				       the_receivers_loop_sleeps,
 				       unlike_domains,
 				       no_domain,
 				       receiver_not_stable,

@@ -26,13 +26,6 @@ static void teardown(void)
 	mock_nic_fini(&nic);
 }
 
-/* The loop is not running: posted work is run by starting and stopping it. */
-static void run_loop(void)
-{
-	ck_assert_int_eq(loop_start(&nic.loop), 0);
-	loop_stop(&nic.loop);
-}
-
 static bool needs_reset(void)
 {
 	return mock_driver_status(&nic.drv) & VIRTIO_CONFIG_S_NEEDS_RESET;
@@ -67,7 +60,7 @@ static void done(unsigned n)
 {
 	car.done_in_end = n;
 	nic.port->ops->tx_resume(nic.port);
-	run_loop();
+	mock_loop_run(&nic.loop);
 }
 
 START_TEST(tx_slot_of_a_frame)
@@ -285,7 +278,7 @@ START_TEST(tx_reset_forgets_kept)
 	mock_driver_set_status(&nic.drv, 0);
 	ck_assert_uint_eq(car.kept, 0);
 	car.send_ends = 0;
-	run_loop();
+	mock_loop_run(&nic.loop);
 	ck_assert_uint_eq(car.send_ends, 0);
 	expect_sent(NULL, 0);
 

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tests/unit/mock_net.h"
 
@@ -30,13 +31,6 @@ static void setup(void)
 static void teardown(void)
 {
 	mock_nic_fini(&nic);
-}
-
-/* The loop is not running: posted work is run by starting and stopping it. */
-static void run_loop(void)
-{
-	ck_assert_int_eq(loop_start(&nic.loop), 0);
-	loop_stop(&nic.loop);
 }
 
 static bool needs_reset(void)
@@ -195,7 +189,7 @@ START_TEST(rx_look_refuses)
 	mock_ring_set_avail_idx(&nic.drv.ring[0], nic.drv.ring[0].avail_idx);
 	ck_assert_int_eq(map_rx(), -EPROTO);
 	ck_assert(!ops()->rx_begin(nic.port));
-	run_loop();
+	mock_loop_run(&nic.loop);
 	ck_assert(needs_reset());
 }
 END_TEST
@@ -328,7 +322,7 @@ START_TEST(rx_mapped_refuses_others)
 	car.rx_readies = 0;
 	leave();
 	leave();
-	run_loop();
+	mock_loop_run(&nic.loop);
 	ck_assert_uint_eq(car.rx_readies, 1);
 	ck_assert_int_eq(put(&plain, 60), -ESTALE);
 	ck_assert_uint_eq(given(), 0);
@@ -347,7 +341,7 @@ START_TEST(rx_mapped_refuses_others)
 	for (unsigned i = 0; i < 128; i++)
 		expect_rx((i + 6) % 128, 60);
 	leave();
-	run_loop();
+	mock_loop_run(&nic.loop);
 	ck_assert_uint_eq(car.rx_readies, 1);
 }
 END_TEST
@@ -400,7 +394,7 @@ START_TEST(rx_enter_only_what_is_there)
 	ck_assert_int_eq(ops()->rx_slots_enter(nic.port, &list), -EPROTO);
 	ck_assert_int_eq(ops()->rx_slots_look(nic.port, &list, &why), -EPROTO);
 	end();
-	run_loop();
+	mock_loop_run(&nic.loop);
 	ck_assert(needs_reset());
 }
 END_TEST
@@ -565,6 +559,112 @@ END_TEST
 
 /* -- The driver's word -- */
 
+static void on_bell(struct loop_fd *h, uint32_t events)
+{
+}
+
+static int follow(struct loop *l, struct loop_fd *h)
+{
+	int rc;
+
+	begin();
+	rc = ops()->rx_slots_follow(nic.port, l, h);
+	end();
+	return rc;
+}
+
+static bool lent(void)
+{
+	return atomic_load(&nic.drv.lent[0]);
+}
+
+static void drop(struct loop *l, struct loop_fd *h)
+{
+	loop_del(l, h);
+	ck_assert_int_eq(close(h->fd), 0);
+}
+
+/* The doorbell is lent while the element is mapped, once, and comes back with its end, whichever
+ * that is. */
+START_TEST(rx_follow)
+{
+	struct loop_fd h = { .fn = on_bell }, again = { .fn = on_bell };
+	struct loop sender;
+
+	ck_assert_int_eq(loop_init(&sender, "sender"), 0);
+	start_rx(&kinds[_i], MOCK_NET_ALL);
+	ck_assert_int_eq(follow(&sender, &h), -ENOTSUP); /* not mapped */
+	for (unsigned n = 0; n < 3; n++) {
+		if (n)
+			start_rx(&kinds[_i], MOCK_NET_ALL);
+		ck_assert_int_eq(map_rx(), 0);
+		ck_assert_int_eq(follow(&sender, &h), 0);
+		ck_assert(lent());
+		ck_assert_int_eq(follow(&sender, &again), -EALREADY);
+		mock_loop_run(&sender);
+		switch (n) {
+		case 0:
+			leave();
+			leave();
+			break;
+		case 1:
+			mock_driver_set_status(&nic.drv, 0);
+			break;
+		case 2:
+			mock_ring_set_avail_idx(&nic.drv.ring[0], 999);
+			begin();
+			ck_assert_uint_eq(ops()->rx_slots_given(nic.port), 0);
+			end();
+			mock_loop_run(&nic.loop);
+			ck_assert(needs_reset());
+			break;
+		}
+		ck_assert(!lent());
+		drop(&sender, &h);
+	}
+	loop_fini(&sender);
+}
+END_TEST
+
+/* Who has no EVENT_IDX rings until told not to, and told is it by whoever hears it. */
+START_TEST(rx_follow_quiet)
+{
+	struct loop_fd h = { .fn = on_bell };
+	struct loop sender;
+
+	ck_assert_int_eq(loop_init(&sender, "sender"), 0);
+	start_rx(&kinds[0], MOCK_NET_ALL);
+	ck_assert_int_eq(map_rx(), 0);
+	ck_assert_int_eq(follow(&sender, &h), 0);
+	ck_assert_int_eq(put(&plain, 60), 0);
+	ck_assert(!watch(1));
+	ck_assert(!mock_ring_no_notify(&nic.drv.ring[0]));
+	expect_rx(0, 60);
+	mock_nic_slot_give(&nic, 0);
+	ck_assert_uint_eq(given(), kinds[0].nr);
+	ck_assert(mock_ring_no_notify(&nic.drv.ring[0]));
+	leave();
+	drop(&sender, &h);
+	loop_fini(&sender);
+}
+END_TEST
+
+START_TEST(rx_follow_without_doorbells)
+{
+	const struct virtio_transport_ops *with = nic.dev->transport;
+	struct virtio_transport_ops without = *with;
+	struct loop_fd h = { .fn = on_bell };
+
+	without.lend_doorbell = NULL; /* virtio-mmio */
+	nic.dev->transport = &without;
+	start_rx(&kinds[0], MOCK_NET_ALL);
+	ck_assert_int_eq(map_rx(), 0);
+	ck_assert_int_eq(follow(&nic.loop, &h), -ENOTSUP);
+	leave();
+	nic.dev->transport = with;
+}
+END_TEST
+
 START_TEST(stable_by_feature)
 {
 	const uint64_t bit = VNET_BIT(XVMM_F_SLOTS_STABLE);
@@ -619,6 +719,9 @@ static TCase *case_rx(void)
 	tcase_add_loop_test(tc, rx_watch, 0, ARRAY_SIZE(kinds));
 	tcase_add_loop_test(tc, rx_watch_before_mapping, 0, ARRAY_SIZE(kinds));
 	tcase_add_loop_test(tc, rx_none_left, 0, ARRAY_SIZE(kinds));
+	tcase_add_loop_test(tc, rx_follow, 0, ARRAY_SIZE(kinds));
+	tcase_add_test(tc, rx_follow_quiet);
+	tcase_add_test(tc, rx_follow_without_doorbells);
 	tcase_add_test(tc, rings_are_known);
 	tcase_add_test(tc, stable_by_feature);
 	return tc;

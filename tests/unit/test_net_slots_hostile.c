@@ -30,13 +30,6 @@ static void teardown(void)
 	mock_nic_fini(&nic);
 }
 
-/* The loop is not running: posted work is run by starting and stopping it. */
-static void run_loop(void)
-{
-	ck_assert_int_eq(loop_start(&nic.loop), 0);
-	loop_stop(&nic.loop);
-}
-
 static bool needs_reset(void)
 {
 	return mock_driver_status(&nic.drv) & VIRTIO_CONFIG_S_NEEDS_RESET;
@@ -192,7 +185,7 @@ START_TEST(hostile_moves)
 	ck_assert_int_eq(put(&plain, 60), -ESTALE);
 	leave();
 	ck_assert_int_eq(mock_deliver(nic.port, &plain, frame, 60), -EPROTO);
-	run_loop();
+	mock_loop_run(&nic.loop);
 	ck_assert(needs_reset());
 }
 END_TEST
@@ -224,7 +217,7 @@ START_TEST(hostile_index)
 		ops()->rx_slots_leave(nic.port);
 		end();
 		ck_assert(!ops()->rx_begin(nic.port));
-		run_loop();
+		mock_loop_run(&nic.loop);
 		ck_assert(needs_reset());
 	}
 	start_mapped(&kinds[0]);
@@ -251,7 +244,7 @@ START_TEST(hostile_too_early)
 	/* One more than the ring has places. */
 	mock_nic_slot_give(&nic, 0);
 	ck_assert_uint_eq(given(), 0);
-	run_loop();
+	mock_loop_run(&nic.loop);
 	ck_assert(needs_reset());
 }
 END_TEST
@@ -333,7 +326,7 @@ START_TEST(hostile_driver)
 			if (rand() % 32 == 0)
 				mock_deliver(nic.port, &plain, frame, 60);
 		}
-		run_loop();
+		mock_loop_run(&nic.loop);
 		faults += needs_reset();
 	}
 	ck_assert_uint_gt(puts, 1000);
