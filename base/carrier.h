@@ -213,10 +213,11 @@ struct port_ops {
 	 * may not come. An element that is not mapped may be watched, too. */
 	bool (*rx_slots_watch)(struct port *p, unsigned n);
 	/* While it is mapped, the lane's sender may follow the doorbell itself: h->fn is called on
-	 * `loop`, whose thread this is, for what carrier->rx_ready() was called for, which is not
-	 * until rx_slots_leave(). h->fd is set; the caller ends with loop_del() and close(), when
-	 * it likes. It may be called without need. 0; -ENOTSUP: this device has no doorbell to
-	 * lend; -EALREADY: it is lent; else errno of fcntl, epoll_ctl. May be NULL: -ENOTSUP. */
+	 * `loop`, whose thread this is, where carrier->rx_ready() was called, and perhaps without
+	 * need. rx_ready() is called once more, for who has waited so far, and not again until
+	 * rx_slots_leave(). h->fd is set; the caller ends with loop_del() and close(), when it
+	 * likes. 0; -ENOTSUP: this device has no doorbell to lend; -EALREADY: it is lent; else
+	 * errno of fcntl, epoll_ctl. May be NULL: -ENOTSUP. */
 	int (*rx_slots_follow)(struct port *p, struct loop *loop, struct loop_fd *h);
 	/* Do these bytes touch a ring of this device? Any thread while the port is live. */
 	bool (*touches_rings)(struct port *p, const void *at, size_t len);

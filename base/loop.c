@@ -337,9 +337,10 @@ static void nothing(void *arg)
 
 void loop_flush(struct loop *l)
 {
-	/* The first call may be taken in a turn for which epoll was asked before the descriptor was
-	 * ready. The turn of the second has the descriptor, but perhaps behind the call. When the
-	 * third is taken, that turn is over. */
-	for (unsigned i = 0; i < 3; i++)
+	/* A turn may take two calls, one when it is woken and one at its end, and two may be taken
+	 * in one for which epoll was asked before the descriptor was ready. The turn of the third
+	 * has the descriptor, but perhaps behind the call. When the fourth is taken, all of that
+	 * turn has been handled. */
+	for (unsigned i = 0; i < 4; i++)
 		loop_call(l, nothing, NULL);
 }

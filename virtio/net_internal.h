@@ -22,6 +22,8 @@ struct net_slots {
 	uint16_t told; /* available index that the carrier knows of */
 	bool refused;  /* somebody came with a frame while mapped */
 	bool lent;     /* the sender's loop has the doorbell */
+	bool asked;    /* for it, by net_rx_slots_watch() that found some there: not to be undone by
+			* the look at them that follows */
 	struct virtq_slot slot[NET_QUEUE_SIZE];
 };
 

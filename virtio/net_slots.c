@@ -114,8 +114,14 @@ int net_rx_slots_follow(struct port *p, struct loop *loop, struct loop_fd *h)
 	if (net->rx.slots.lent)
 		return -EALREADY;
 	err = dev->transport->lend_doorbell(dev, NET_QUEUE_RX, loop, h);
-	net->rx.slots.lent = !err;
-	return err;
+	if (err)
+		return err;
+	net->rx.slots.lent = true;
+	net->rx.slots.asked = false;
+	/* What was rung for before may have been for this NIC's own carrier, and is the borrower's
+	 * now: nobody else would ever tell it. */
+	loop_post(dev->loop, &net->ready_work);
+	return 0;
 }
 
 void net_rx_slots_end(struct virtio_net *net)
@@ -198,8 +204,9 @@ unsigned net_rx_slots_given(struct port *p)
 
 	if (!net->rx.live || !m->mapped)
 		return 0;
-	if (m->lent) /* as net_rx_quiet() */
+	if (m->lent && !m->asked) /* as net_rx_quiet() */
 		virtq_disable_doorbell(rx_queue(net));
+	m->asked = false;
 	pending = slots_tell(net);
 	if (pending < 0)
 		return 0;
@@ -246,6 +253,7 @@ bool net_rx_slots_watch(struct port *p, unsigned n)
 		if (pending < 0 || !virtq_enable_doorbell_at(vq, (unsigned)pending + 1))
 			break;
 	}
+	m->asked = true;
 	return true;
 }
 

@@ -55,7 +55,7 @@ struct virtio_transport_ops {
 	 * errno of fcntl, epoll_ctl; nothing has changed then. */
 	int (*lend_doorbell)(struct virtio_dev *dev, unsigned q, struct loop *loop,
 			     struct loop_fd *h);
-	/* Any thread. The device's loop gets a kick, whether there was a ring or not. */
+	/* Any thread. The device's loop gets a kick, if there ever was a ring. */
 	void (*doorbell_back)(struct virtio_dev *dev, unsigned q);
 };
 

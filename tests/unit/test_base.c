@@ -435,6 +435,98 @@ START_TEST(loop_flush_handles_what_is_ready)
 }
 END_TEST
 
+/* A turn that takes two calls of a flush, and another whose calls come before the descriptor. */
+struct crowd {
+	struct loop l;
+	struct loop_fd first, h;
+	struct loop_work before, slow, second, third;
+	sem_t entered, go_on;
+	_Atomic bool handled;
+};
+
+static void crowd_enter(struct loop_fd *h, uint32_t events)
+{
+	struct crowd *c = container_of(h, struct crowd, first);
+
+	sem_post(&c->entered);
+	sem_wait(&c->go_on);
+}
+
+static void crowd_handle(struct loop_fd *h, uint32_t events)
+{
+	atomic_store(&container_of(h, struct crowd, h)->handled, true);
+}
+
+static void crowd_nothing(struct loop_work *w)
+{
+}
+
+/* Meanwhile the next call is queued. */
+static void crowd_slow(struct loop_work *w)
+{
+	struct crowd *c = container_of(w, struct crowd, slow);
+
+	usleep(20000);
+	loop_post(&c->l, &c->second);
+}
+
+static void crowd_second(struct loop_work *w)
+{
+	struct crowd *c = container_of(w, struct crowd, second);
+
+	usleep(20000);
+	loop_post(&c->l, &c->third);
+}
+
+static void crowd_third(struct loop_work *w)
+{
+	usleep(20000);
+}
+
+static void *crowd_go_on(void *arg)
+{
+	struct crowd *c = arg;
+
+	usleep(20000); /* the first call is queued */
+	loop_post(&c->l, &c->slow);
+	sem_post(&c->go_on);
+	return NULL;
+}
+
+START_TEST(loop_flush_among_work)
+{
+	struct crowd c = { .before.fn = crowd_nothing,
+			   .slow.fn = crowd_slow,
+			   .second.fn = crowd_second,
+			   .third.fn = crowd_third };
+	uint64_t one = 1;
+	pthread_t t;
+
+	sem_init(&c.entered, 0, 0);
+	sem_init(&c.go_on, 0, 0);
+	ck_assert_int_eq(loop_init(&c.l, "test"), 0);
+	c.first = (struct loop_fd){ .fd = eventfd(1, 0), .fn = crowd_enter };
+	c.h = (struct loop_fd){ .fd = eventfd(0, 0), .fn = crowd_handle };
+	ck_assert_int_eq(loop_add(&c.l, &c.first, EPOLLIN | EPOLLET), 0);
+	ck_assert_int_eq(loop_add(&c.l, &c.h, EPOLLIN | EPOLLET), 0);
+	loop_post(&c.l, &c.before); /* so that its first turn has `first`, then work */
+	ck_assert_int_eq(loop_start(&c.l), 0);
+	sem_wait(&c.entered);
+	loop_post(&c.l, &c.before); /* so that its second has work, then `h` */
+	ck_assert_int_eq(write(c.h.fd, &one, sizeof(one)), sizeof(one));
+	ck_assert_int_eq(pthread_create(&t, NULL, crowd_go_on, &c), 0);
+	loop_flush(&c.l);
+	ck_assert(atomic_load(&c.handled));
+	pthread_join(t, NULL);
+	loop_stop(&c.l);
+	loop_del(&c.l, &c.first);
+	loop_del(&c.l, &c.h);
+	close(c.first.fd);
+	close(c.h.fd);
+	loop_fini(&c.l);
+}
+END_TEST
+
 struct ticker {
 	struct loop l;
 	struct loop_timer t;
@@ -481,6 +573,7 @@ int main(void)
 	tcase_add_test(tc, loop_del_stops_fetched_events);
 	tcase_add_test(tc, loop_call_and_post);
 	tcase_add_test(tc, loop_posts_to_itself);
+	tcase_add_test(tc, loop_flush_among_work);
 	tcase_add_test(tc, loop_flush_handles_what_is_ready);
 	tcase_add_test(tc, loop_timers);
 	suite_add_tcase(s, tc);
