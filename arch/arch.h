@@ -33,6 +33,7 @@ struct arch_boot {
 	unsigned nr_modules;
 	unsigned cpus;
 	unsigned nr_virtio_mmio; /* devices in the virtio-mmio slots 0 … nr - 1 */
+	int irqchip;		 /* arch_irqchip()'s */
 };
 
 /* How the first vCPU enters the kernel; filled in by arch_load_kernel(). */
@@ -75,12 +76,16 @@ unsigned arch_msi_gsi_base(void);
 /* What KVM_IRQ_LINE calls the wired line `gsi`. */
 uint32_t arch_irq_line(unsigned gsi);
 
+/* What a VM's interrupt controller is on this host, where there is a choice: a number of the
+ * architecture's own, or -errno (-ENODEV: there is none). Once a process. */
+int arch_irqchip(int kvm_fd);
+
 /* KVM side, in this order: the argument of KVM_CREATE_VM; then what must be there before the first
  * vCPU; arch_vcpu_init() for each vCPU; and what needs all of them (arm64's interrupt controller).
  * Interrupt descriptors and routes come after that. */
 int arch_vm_type(int kvm_fd);
 int arch_vm_init(int kvm_fd, int vm_fd);
-int arch_vm_ready(int vm_fd, unsigned cpus);
+int arch_vm_ready(int vm_fd, int irqchip);
 int arch_vcpu_init(int kvm_fd, int vm_fd, int vcpu_fd, unsigned index, unsigned cpus,
 		   const struct arch_entry *entry);
 /* One line of registers for a vCPU that stopped in a way it should not have. vCPU's thread. */

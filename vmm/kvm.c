@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "arch/arch.h"
 #include "base/types.h"
 
 static const struct {
@@ -68,6 +69,13 @@ int kvm_open(struct kvm_host *kvm, char *why, size_t why_bytes)
 	kvm->run_bytes = (size_t)rc;
 	rc = ioctl(kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
 	kvm->max_cpus = rc > 0 ? rc : 4; /* the API's own default */
+	kvm->irqchip = arch_irqchip(kvm->fd);
+	if (kvm->irqchip < 0) {
+		rc = kvm->irqchip;
+		snprintf(why, why_bytes, "/dev/kvm: no interrupt controller for guests: %s",
+			 strerror(-rc));
+		goto out_close;
+	}
 	return 0;
 
 out_close:

@@ -10,6 +10,7 @@ struct kvm_host {
 	int fd;
 	size_t run_bytes; /* of the area that a vCPU's descriptor is mapped for */
 	int max_cpus;	  /* per guest */
+	int irqchip;	  /* arch_irqchip()'s */
 };
 
 /* Opens /dev/kvm and checks that it can do what xvmm needs. On error one line in why[] says what is

@@ -149,6 +149,7 @@ static int load_kernel(struct machine *m, char *why, size_t bytes)
 		.cmdline = m->cfg->cmdline ? m->cfg->cmdline : "",
 		.nr_modules = m->cfg->nr_modules,
 		.cpus = m->cfg->cpus,
+		.irqchip = m->p.kvm->irqchip,
 	};
 
 	for (unsigned i = 0; i < m->cfg->nr_modules; i++) {
@@ -270,7 +271,7 @@ static int create_vcpus(struct machine *m, char *why, size_t bytes)
 		if (rc)
 			return fail(why, bytes, rc, "state of vCPU %u", i);
 	}
-	rc = arch_vm_ready(m->vm_fd, m->cfg->cpus);
+	rc = arch_vm_ready(m->vm_fd, m->p.kvm->irqchip);
 	if (rc)
 		return fail(why, bytes, rc, "interrupt controllers");
 	return 0;

@@ -83,6 +83,11 @@ static int check(const struct arch_boot *boot, char *why, size_t bytes)
 			 strlen(boot->cmdline), CMDLINE_MAX_BYTES);
 		return -EINVAL;
 	}
+	if (boot->irqchip == ARM64_GIC_V2 && boot->cpus > ARM64_GICV2_MAX_CPUS) {
+		snprintf(why, bytes, "cpus = %u: this host's GICv2 serves at most %d", boot->cpus,
+			 ARM64_GICV2_MAX_CPUS);
+		return -EINVAL;
+	}
 	if (boot->cpus > ARM64_MAX_CPUS || boot->nr_virtio_mmio > ARCH_MAX_VIRTIO_MMIO) {
 		snprintf(why, bytes, "at most %d CPUs and %d virtio-mmio devices", ARM64_MAX_CPUS,
 			 ARCH_MAX_VIRTIO_MMIO);
@@ -99,6 +104,7 @@ int arch_load_kernel(const struct gmem *mem, const struct arch_boot *boot, struc
 		.cmdline = boot->cmdline,
 		.cpus = boot->cpus,
 		.nr_virtio_mmio = boot->nr_virtio_mmio,
+		.gic = (enum arm64_gic)boot->irqchip,
 	};
 	struct boot_image kernel;
 	struct image file;

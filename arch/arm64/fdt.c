@@ -160,31 +160,23 @@ static void firmware(struct tree *t)
 	close_node(t);
 }
 
-static void timer(struct tree *t)
+static void timer(struct tree *t, const struct fdt_params *p)
 {
+	/* A GICv2 wants to be told of whose CPUs a per-CPU interrupt is. */
+	uint32_t mask = p->gic == ARM64_GIC_V2 ? (1u << p->cpus) - 1 : 0;
+	uint32_t flags = mask << 8 | IRQ_LEVEL_HIGH;
+
 	open_node(t, "timer", 0);
 	put_string(t, "compatible", "arm,armv8-timer");
-	put(t, "interrupts", GIC_PPI, ARM64_PPI_TIMER_SECURE, IRQ_LEVEL_HIGH, GIC_PPI,
-	    ARM64_PPI_TIMER_PHYSICAL, IRQ_LEVEL_HIGH, GIC_PPI, ARM64_PPI_TIMER_VIRTUAL,
-	    IRQ_LEVEL_HIGH, GIC_PPI, ARM64_PPI_TIMER_HYPERVISOR, IRQ_LEVEL_HIGH);
+	put(t, "interrupts", GIC_PPI, ARM64_PPI_TIMER_SECURE, flags, GIC_PPI,
+	    ARM64_PPI_TIMER_PHYSICAL, flags, GIC_PPI, ARM64_PPI_TIMER_VIRTUAL, flags, GIC_PPI,
+	    ARM64_PPI_TIMER_HYPERVISOR, flags);
 	put_flag(t, "always-on");
 	close_node(t);
 }
 
-static void interrupt_controller(struct tree *t, unsigned cpus)
+static void msi_controller(struct tree *t)
 {
-	uint64_t redist_bytes = (uint64_t)cpus * ARM64_GICR_BYTES_PER_CPU;
-
-	open_node(t, "interrupt-controller", ARM64_GICD_BASE);
-	put_string(t, "compatible", "arm,gic-v3");
-	put_flag(t, "interrupt-controller");
-	put(t, "#interrupt-cells", 3);
-	put(t, "#address-cells", 2);
-	put(t, "#size-cells", 2);
-	put_flag(t, "ranges");
-	put(t, "reg", 0, ARM64_GICD_BASE, 0, ARM64_GICD_BYTES, 0, ARM64_GICR_BASE, HI(redist_bytes),
-	    LO(redist_bytes));
-	put(t, "phandle", PHANDLE_GIC);
 	open_node(t, "msi-controller", ARM64_ITS_BASE);
 	put_string(t, "compatible", "arm,gic-v3-its");
 	put_flag(t, "msi-controller");
@@ -192,6 +184,28 @@ static void interrupt_controller(struct tree *t, unsigned cpus)
 	put_reg(t, ARM64_ITS_BASE, ARM64_ITS_BYTES);
 	put(t, "phandle", PHANDLE_ITS);
 	close_node(t);
+}
+
+static void interrupt_controller(struct tree *t, const struct fdt_params *p)
+{
+	uint64_t redist_bytes = (uint64_t)p->cpus * ARM64_GICR_BYTES_PER_CPU;
+
+	open_node(t, "interrupt-controller", ARM64_GICD_BASE);
+	put_string(t, "compatible", p->gic == ARM64_GIC_V2 ? "arm,gic-400" : "arm,gic-v3");
+	put_flag(t, "interrupt-controller");
+	put(t, "#interrupt-cells", 3);
+	put(t, "#address-cells", 2);
+	put(t, "#size-cells", 2);
+	put_flag(t, "ranges");
+	if (p->gic == ARM64_GIC_V2)
+		put(t, "reg", 0, ARM64_GICD_BASE, 0, ARM64_GICV2D_BYTES, 0, ARM64_GICC_BASE, 0,
+		    ARM64_GICC_BYTES);
+	else
+		put(t, "reg", 0, ARM64_GICD_BASE, 0, ARM64_GICD_BYTES, 0, ARM64_GICR_BASE,
+		    HI(redist_bytes), LO(redist_bytes));
+	put(t, "phandle", PHANDLE_GIC);
+	if (p->gic == ARM64_GIC_V3_ITS)
+		msi_controller(t);
 	close_node(t);
 }
 
@@ -255,7 +269,7 @@ static void peripherals(struct tree *t)
 	close_node(t);
 }
 
-static void pci(struct tree *t)
+static void pci(struct tree *t, bool msi)
 {
 	uint32_t map[MAX_CELLS];
 	unsigned n = 0;
@@ -291,7 +305,8 @@ static void pci(struct tree *t)
 	put(t, "interrupt-map-mask", (ARM64_NR_SPI_PCI - 1) << PCI_DEVICE_SHIFT, 0, 0, 7);
 	put_cells(t, "interrupt-map", map, n);
 	/* A function's requester ID is its device ID at the ITS. */
-	put(t, "msi-map", 0, PHANDLE_ITS, 0, 0x10000);
+	if (msi)
+		put(t, "msi-map", 0, PHANDLE_ITS, 0, 0x10000);
 	put_flag(t, "dma-coherent");
 	close_node(t);
 }
@@ -326,11 +341,11 @@ int fdt_build(const struct fdt_params *p, void *buf)
 	memory(&t, p->mem);
 	cpus(&t, p->cpus);
 	firmware(&t);
-	timer(&t);
-	interrupt_controller(&t, p->cpus);
+	timer(&t, p);
+	interrupt_controller(&t, p);
 	serial(&t);
 	peripherals(&t);
-	pci(&t);
+	pci(&t, p->gic == ARM64_GIC_V3_ITS);
 	virtio_mmio(&t, p->nr_virtio_mmio);
 	close_node(&t);
 	note(&t, fdt_finish(buf));

@@ -5,6 +5,7 @@
 #ifndef ARCH_ARM64_FDT_H
 #define ARCH_ARM64_FDT_H
 
+#include "arch/arm64/gic.h"
 #include "base/gmem.h"
 
 /* Enough for ARM64_MAX_CPUS and the longest command line; Linux wants at most 2 MiB. */
@@ -16,7 +17,8 @@ struct fdt_params {
 	unsigned cpus;
 	unsigned nr_virtio_mmio;
 	gpa_t initrd_start, initrd_end; /* equal: none */
-	uint8_t rng_seed[64];		/* of the host's random number generator */
+	enum arm64_gic gic;
+	uint8_t rng_seed[64]; /* of the host's random number generator */
 };
 
 /* Writes the tree into buf (FDT_MAX_BYTES) and returns its size. -ENOSPC if it does not fit, -EIO:

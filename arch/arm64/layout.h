@@ -4,7 +4,7 @@
  *
  *   0000_0000  nothing: a NULL pointer of a guest faults
  *   0100_0000  serial port, RTC, GPIO, and the two ends for guests under test; a 64 KiB page each
- *   0800_0000  GICv3: distributor, ITS; redistributors from 0900_0000
+ *   0800_0000  GICv3: distributor, ITS; redistributors from 0900_0000; or GICv2
  *   0C00_0000  virtio-mmio slots
  *   1000_0000  PCI memory window
  *   3000_0000  PCI configuration space (ECAM), one bus
@@ -39,7 +39,12 @@
 #define ARM64_GICR_BASE		 0x09000000
 #define ARM64_GICR_BYTES_PER_CPU 0x20000
 #define ARM64_MAX_CPUS		 256
-#define ARM64_GICR_END		 (ARM64_GICR_BASE + ARM64_MAX_CPUS * ARM64_GICR_BYTES_PER_CPU)
+/* A GICv2 has its distributor at the same place, and behind it what each CPU sees as its own. */
+#define ARM64_GICV2D_BYTES   0x1000
+#define ARM64_GICC_BASE	     0x08010000
+#define ARM64_GICC_BYTES     0x2000
+#define ARM64_GICV2_MAX_CPUS 8
+#define ARM64_GICR_END	     (ARM64_GICR_BASE + ARM64_MAX_CPUS * ARM64_GICR_BYTES_PER_CPU)
 
 #define ARM64_VIRTIO_MMIO_BASE	0x0C000000
 #define ARM64_VIRTIO_MMIO_BYTES 0x1000 /* from slot to slot */

@@ -1,7 +1,7 @@
 /*
  * What can this machine's KVM run? On arm64 there is no KVM without virtualisation in hardware, so
- * the question is whether it has what the machine is made of, GICv3 and ITS above all, and whether
- * a guest of a few instructions runs. One thread, no locks.
+ * the question is whether it has what the machine is made of, an interrupt controller above all,
+ * and whether a guest of a few instructions runs. One thread, no locks.
  */
 #include "arch/probe.h"
 
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "arch/arch.h"
+#include "arch/arm64/gic.h"
 #include "arch/watchdog.h"
 
 #define MEM_BYTES KIB(64) /* one page, whatever the host's page size */
@@ -66,13 +67,6 @@ static int check_capabilities(int kvm_fd, char *what, size_t n)
 		return -ENOTSUP;
 	}
 	return 0;
-}
-
-static bool has_device(int vm_fd, uint32_t type)
-{
-	struct kvm_create_device dev = { .type = type, .flags = KVM_CREATE_DEVICE_TEST };
-
-	return !ioctl(vm_fd, KVM_CREATE_DEVICE, &dev);
 }
 
 static int set_pc(int vcpu_fd, uint64_t pc)
@@ -167,19 +161,23 @@ static int run_guest(struct probe *p, char *how, size_t n)
 
 static int run_probe(struct probe *p, char *what, size_t n)
 {
+	static const char gics[][40] = {
+		[ARM64_GIC_V3_ITS] = "GICv3 with ITS",
+		[ARM64_GIC_V3] = "GICv3 without ITS (no MSI)",
+		[ARM64_GIC_V2] = "GICv2 (no MSI, 8 CPUs at most)",
+	};
+	int gic = arm64_gic_of(p->vm_fd);
 	char how[64] = "";
 
-	if (!has_device(p->vm_fd, KVM_DEV_TYPE_ARM_VGIC_V3) ||
-	    !has_device(p->vm_fd, KVM_DEV_TYPE_ARM_VGIC_ITS)) {
-		snprintf(what, n,
-			 "no GICv3 with ITS for guests: a host with a GICv2 is not supported");
-		return -ENODEV;
+	if (gic < 0) {
+		snprintf(what, n, "no interrupt controller for guests: neither GICv3 nor GICv2");
+		return gic;
 	}
 	if (run_guest(p, how, sizeof(how))) {
 		snprintf(what, n, "a guest does not run: %s", how);
 		return -EIO;
 	}
-	snprintf(what, n, "GICv3 with ITS, PSCI");
+	snprintf(what, n, "%s, PSCI", gics[gic]);
 	return PROBE_HARDWARE;
 }
 

@@ -1,9 +1,8 @@
 /*
- * KVM side of an arm64 machine: GICv3 with its ITS, and the state in which each vCPU starts.
+ * KVM side of an arm64 machine: the state in which each vCPU starts. gic.c is its interrupts.
  *
  * The first vCPU enters the kernel; the others are off until the guest turns them on by PSCI, which
- * KVM answers. The GIC wants to know all vCPUs, and interrupt descriptors want the GIC: so it is
- * made when the vCPUs are there, before any device.
+ * KVM answers.
  */
 #include <errno.h>
 #include <linux/kvm.h>
@@ -36,86 +35,6 @@ int arch_vm_init(int kvm_fd, int vm_fd)
 	/* Without it, a guest that uses an odd instruction on a device makes KVM_RUN fail; see
 	 * arch_vcpu_exit(). Linux has it from 5.5 on. */
 	return ioctl(vm_fd, KVM_ENABLE_CAP, &nisv) ? -errno : 0;
-}
-
-static int device_create(int vm_fd, uint32_t type)
-{
-	struct kvm_create_device dev = { .type = type };
-
-	return ioctl(vm_fd, KVM_CREATE_DEVICE, &dev) ? -errno : (int)dev.fd;
-}
-
-static int device_set(int fd, uint32_t group, uint64_t attr, const void *value)
-{
-	struct kvm_device_attr a = { .group = group, .attr = attr, .addr = (uintptr_t)value };
-
-	return ioctl(fd, KVM_SET_DEVICE_ATTR, &a) ? -errno : 0;
-}
-
-static int create_gic(int vm_fd)
-{
-	const uint64_t dist = ARM64_GICD_BASE, redist = ARM64_GICR_BASE;
-	const uint32_t nr_irqs = ARM64_INTID_SPI + ARM64_NR_SPI;
-	int rc, fd = device_create(vm_fd, KVM_DEV_TYPE_ARM_VGIC_V3);
-
-	if (fd < 0)
-		return fd;
-	rc = device_set(fd, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &nr_irqs);
-	if (!rc)
-		rc = device_set(fd, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_DIST, &dist);
-	if (!rc)
-		rc = device_set(fd, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_REDIST,
-				&redist);
-	if (!rc)
-		rc = device_set(fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
-	close(fd); /* the device lives as long as the VM */
-	return rc;
-}
-
-static int create_its(int vm_fd)
-{
-	const uint64_t base = ARM64_ITS_BASE;
-	int rc, fd = device_create(vm_fd, KVM_DEV_TYPE_ARM_VGIC_ITS);
-
-	if (fd < 0)
-		return fd;
-	rc = device_set(fd, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_ITS_ADDR_TYPE, &base);
-	if (!rc)
-		rc = device_set(fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
-	close(fd);
-	return rc;
-}
-
-int arch_vm_ready(int vm_fd, unsigned cpus)
-{
-	int rc = create_gic(vm_fd);
-
-	return rc ? rc : create_its(vm_fd);
-}
-
-unsigned arch_msi_gsi_base(void)
-{
-	return ARM64_NR_SPI;
-}
-
-uint32_t arch_irq_line(unsigned gsi)
-{
-	return KVM_ARM_IRQ_TYPE_SPI << KVM_ARM_IRQ_TYPE_SHIFT | (ARM64_INTID_SPI + gsi);
-}
-
-/* The same as KVM's default, which the first KVM_SET_GSI_ROUTING for a message replaces. */
-unsigned arch_irq_routes(struct kvm_irq_routing_entry *e, unsigned max)
-{
-	unsigned n = 0;
-
-	for (; n < ARM64_NR_SPI && n < max; n++) {
-		e[n] = (struct kvm_irq_routing_entry){
-			.gsi = n,
-			.type = KVM_IRQ_ROUTING_IRQCHIP,
-			.u.irqchip = { .irqchip = 0, .pin = n },
-		};
-	}
-	return n;
 }
 
 static int set_reg(int fd, uint64_t id, uint64_t value)

@@ -54,7 +54,12 @@ int arch_vm_init(int kvm_fd, int vm_fd)
 	return 0;
 }
 
-int arch_vm_ready(int vm_fd, unsigned cpus)
+int arch_irqchip(int kvm_fd)
+{
+	return 0; /* APICs, always */
+}
+
+int arch_vm_ready(int vm_fd, int irqchip)
 {
 	return 0;
 }

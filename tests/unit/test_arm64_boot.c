@@ -13,6 +13,7 @@
 
 #include "arch/arch.h"
 #include "arch/arm64/boot_image.h"
+#include "arch/arm64/gic.h"
 #include "arch/arm64/layout.h"
 
 #define BODY_BYTES 200000u
@@ -331,6 +332,14 @@ START_TEST(what_arm64_does_not_take)
 	ck_assert_int_eq(load_all(), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(why, "Multiboot"));
 	boot.nr_modules = 0;
+	boot.irqchip = ARM64_GIC_V2;
+	boot.cpus = ARM64_GICV2_MAX_CPUS;
+	ck_assert_int_eq(load_all(), 0);
+	boot.cpus = ARM64_GICV2_MAX_CPUS + 1;
+	ck_assert_int_eq(load_all(), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(why, "cpus = 9: this host's GICv2 serves at most 8"));
+	boot.irqchip = ARM64_GIC_V3_ITS;
+	ck_assert_int_eq(load_all(), 0);
 	boot.cpus = ARM64_MAX_CPUS + 1;
 	ck_assert_int_eq(load_all(), -EINVAL);
 }

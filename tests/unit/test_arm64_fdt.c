@@ -155,6 +155,30 @@ START_TEST(interrupts)
 }
 END_TEST
 
+/* Where there is no ITS nothing points at one, and the wires are as they were. */
+START_TEST(no_messages)
+{
+	static const char gic[] = "/interrupt-controller@8000000";
+	int n;
+
+	for (unsigned v2 = 0; v2 < 2; v2++) {
+		params.gic = v2 ? ARM64_GIC_V2 : ARM64_GIC_V3;
+		build();
+		is_compatible(gic, v2 ? "arm,gic-400" : "arm,gic-v3");
+		ck_assert_int_eq(fdt_first_subnode(tree, node(gic)), -FDT_ERR_NOTFOUND);
+		ck_assert_ptr_null(fdt_getprop(tree, node("/pcie@30000000"), "msi-map", &n));
+		ck_assert_uint_eq(cell("/pcie@30000000", "interrupt-map", 4, 80),
+				  fdt_get_phandle(tree, node(gic)));
+	}
+	ck_assert_uint_eq(cells64(gic, "reg", 0, 8), ARM64_GICD_BASE);
+	ck_assert_uint_eq(cells64(gic, "reg", 4, 8), ARM64_GICC_BASE);
+	ck_assert_uint_eq(cells64(gic, "reg", 6, 8), ARM64_GICC_BYTES);
+	/* Four CPUs, level high. */
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_uint_eq(cell("/timer", "interrupts", 3 * i + 2, 12), 0xf04);
+}
+END_TEST
+
 START_TEST(pci)
 {
 	static const char pcie[] = "/pcie@30000000";
@@ -239,6 +263,7 @@ int main(void)
 	tcase_add_test(t, memory_above_4_gib);
 	tcase_add_test(t, cpus);
 	tcase_add_test(t, interrupts);
+	tcase_add_test(t, no_messages);
 	tcase_add_test(t, pci);
 	tcase_add_test(t, platform_devices);
 	tcase_add_test(t, virtio_mmio);
