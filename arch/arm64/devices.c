@@ -11,10 +11,8 @@
 #include "arch/arm64/layout.h"
 #include "arch/arm64/pl031.h"
 #include "arch/arm64/pl061.h"
+#include "arch/guest_end.h"
 #include "vmm/serial.h"
-
-#define PVPANIC_PANICKED     (1u << 0)
-#define PVPANIC_CRASH_LOADED (1u << 1)
 
 /* How long the button is held: longer than what drivers wait for it to stop bouncing. */
 #define BUTTON_NS 100000000ull
@@ -26,33 +24,8 @@ struct arch_devices {
 	struct serial *uart;
 	struct loop_work press;
 	struct loop_timer release;
-	struct bus_region pvpanic, debug_exit;
+	struct guest_end end;
 };
-
-static uint64_t pvpanic_read(struct bus_region *r, uint64_t offset, unsigned size)
-{
-	return PVPANIC_PANICKED | PVPANIC_CRASH_LOADED;
-}
-
-static void pvpanic_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)
-{
-	struct arch_devices *d = r->opaque;
-
-	/* "Crash loaded" means that the guest's own crash kernel takes over: not an end yet. */
-	if (value & PVPANIC_PANICKED)
-		d->p.event(d->p.arg, MACHINE_CRASH_PANIC, 0);
-}
-
-/* As on x86: status = value * 2 + 1. */
-static void debug_exit_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)
-{
-	struct arch_devices *d = r->opaque;
-
-	d->p.event(d->p.arg, MACHINE_DEBUG_EXIT, (int)((value << 1 | 1) & 0xff));
-}
-
-static const struct bus_ops pvpanic_ops = { pvpanic_read, pvpanic_write };
-static const struct bus_ops debug_exit_ops = { NULL, debug_exit_write };
 
 static void on_press(struct loop_work *w)
 {
@@ -71,6 +44,11 @@ static void on_release(struct loop_timer *t)
 
 int arch_devices_create(struct arch_devices **out, const struct arch_devices_params *params)
 {
+	static const struct guest_end_places places = {
+		.pvpanic = ARM64_PVPANIC_BASE,
+		.pvpanic_bytes = 2,
+		.debug_exit = ARM64_DEBUG_EXIT_BASE,
+	};
 	struct platform *plat = params->plat;
 	struct arch_devices *d = calloc(1, sizeof(*d));
 	int rc;
@@ -92,27 +70,12 @@ int arch_devices_create(struct arch_devices **out, const struct arch_devices_par
 			   params->console, params->loop);
 	if (rc)
 		goto out_timer;
-	d->pvpanic = (struct bus_region){ .name = "pvpanic",
-					  .base = ARM64_PVPANIC_BASE,
-					  .size_bytes = 2,
-					  .ops = &pvpanic_ops,
-					  .opaque = d };
-	d->debug_exit = (struct bus_region){ .name = "debug-exit",
-					     .base = ARM64_DEBUG_EXIT_BASE,
-					     .size_bytes = 4,
-					     .ops = &debug_exit_ops,
-					     .opaque = d };
-	rc = bus_add(plat->mmio, &d->pvpanic);
+	rc = guest_end_init(&d->end, params, plat->mmio, &places);
 	if (rc)
 		goto out_serial;
-	rc = bus_add(plat->mmio, &d->debug_exit);
-	if (rc)
-		goto out_pvpanic;
 	*out = d;
 	return 0;
 
-out_pvpanic:
-	bus_del(plat->mmio, &d->pvpanic);
 out_serial:
 	serial_destroy(d->uart);
 out_timer:
@@ -130,8 +93,7 @@ void arch_devices_destroy(struct arch_devices *d)
 {
 	if (!d)
 		return;
-	bus_del(d->p.plat->mmio, &d->debug_exit);
-	bus_del(d->p.plat->mmio, &d->pvpanic);
+	guest_end_fini(&d->end);
 	serial_destroy(d->uart);
 	loop_timer_fini(d->p.loop, &d->release);
 	pl061_fini(&d->gpio);

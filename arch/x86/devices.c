@@ -6,49 +6,27 @@
 #include <stdlib.h>
 
 #include "arch/arch.h"
+#include "arch/guest_end.h"
 #include "arch/x86/cmos.h"
 #include "arch/x86/layout.h"
 #include "arch/x86/pm.h"
 #include "vmm/serial.h"
-
-#define PVPANIC_PANICKED     (1u << 0)
-#define PVPANIC_CRASH_LOADED (1u << 1)
 
 struct arch_devices {
 	struct arch_devices_params p;
 	struct pm pm;
 	struct cmos cmos;
 	struct serial *com1;
-	struct bus_region pvpanic, debug_exit;
+	struct guest_end end;
 };
-
-static uint64_t pvpanic_read(struct bus_region *r, uint64_t offset, unsigned size)
-{
-	return X86_PVPANIC_EVENTS;
-}
-
-static void pvpanic_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)
-{
-	struct arch_devices *d = r->opaque;
-
-	/* "Crash loaded" means that the guest's own crash kernel takes over: not an end yet. */
-	if (value & PVPANIC_PANICKED)
-		d->p.event(d->p.arg, MACHINE_CRASH_PANIC, 0);
-}
-
-/* As the ISA debug-exit device that kernels under test expect: status = value * 2 + 1. */
-static void debug_exit_write(struct bus_region *r, uint64_t offset, uint64_t value, unsigned size)
-{
-	struct arch_devices *d = r->opaque;
-
-	d->p.event(d->p.arg, MACHINE_DEBUG_EXIT, (int)((value << 1 | 1) & 0xff));
-}
-
-static const struct bus_ops pvpanic_ops = { pvpanic_read, pvpanic_write };
-static const struct bus_ops debug_exit_ops = { NULL, debug_exit_write };
 
 int arch_devices_create(struct arch_devices **out, const struct arch_devices_params *params)
 {
+	static const struct guest_end_places places = {
+		.pvpanic = X86_PORT_PVPANIC,
+		.pvpanic_bytes = 1,
+		.debug_exit = X86_PORT_DEBUG_EXIT,
+	};
 	struct platform *plat = params->plat;
 	struct arch_devices *d = calloc(1, sizeof(*d));
 	int rc;
@@ -66,27 +44,12 @@ int arch_devices_create(struct arch_devices **out, const struct arch_devices_par
 			   params->console, params->loop);
 	if (rc)
 		goto out_cmos;
-	d->pvpanic = (struct bus_region){ .name = "pvpanic",
-					  .base = X86_PORT_PVPANIC,
-					  .size_bytes = 1,
-					  .ops = &pvpanic_ops,
-					  .opaque = d };
-	d->debug_exit = (struct bus_region){ .name = "debug-exit",
-					     .base = X86_PORT_DEBUG_EXIT,
-					     .size_bytes = 4,
-					     .ops = &debug_exit_ops,
-					     .opaque = d };
-	rc = bus_add(plat->pio, &d->pvpanic);
+	rc = guest_end_init(&d->end, params, plat->pio, &places);
 	if (rc)
 		goto out_serial;
-	rc = bus_add(plat->pio, &d->debug_exit);
-	if (rc)
-		goto out_pvpanic;
 	*out = d;
 	return 0;
 
-out_pvpanic:
-	bus_del(plat->pio, &d->pvpanic);
 out_serial:
 	serial_destroy(d->com1);
 out_cmos:
@@ -102,8 +65,7 @@ void arch_devices_destroy(struct arch_devices *d)
 {
 	if (!d)
 		return;
-	bus_del(d->p.plat->pio, &d->debug_exit);
-	bus_del(d->p.plat->pio, &d->pvpanic);
+	guest_end_fini(&d->end);
 	serial_destroy(d->com1);
 	cmos_fini(&d->cmos);
 	pm_fini(&d->pm);

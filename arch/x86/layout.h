@@ -76,9 +76,8 @@
 #define X86_PCI_IO_BYTES     0xE000
 #define X86_PCI_IO_LAST	     0xEFFF
 
-#define X86_RESET_VALUE	   0x06
-#define X86_S5_SLP_TYP	   5
-#define X86_PVPANIC_EVENTS 0x03 /* panicked, crash loaded */
+#define X86_RESET_VALUE 0x06
+#define X86_S5_SLP_TYP	5
 
 /*
  * Interrupt lines (IOAPIC pins). The tables say that ISA interrupt 0, the timer, arrives at pin 2:
