@@ -4,32 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "tests/unit/mock_net.h"
-
-#define SLOTS_BASE MIB(16)
-#define EVENT_IDX  VNET_BIT(VIRTIO_RING_F_EVENT_IDX)
-
-static struct mock_nic nic;
-static struct mock_carrier car;
-static uint8_t frame[FRAME_MAX_BYTES + 64];
-static const struct virtio_net_hdr_v1 plain;
-
-static void setup(void)
-{
-	mock_nic_init(&nic, "a.eth0", 1);
-	mock_carrier_init(&car);
-	virtio_net_set_carrier(nic.net, &car.carrier);
-}
-
-static void teardown(void)
-{
-	mock_nic_fini(&nic);
-}
-
-static bool needs_reset(void)
-{
-	return mock_driver_status(&nic.drv) & VIRTIO_CONFIG_S_NEEDS_RESET;
-}
+#include "tests/unit/net_slots_kit.h"
 
 static void start_tx(uint64_t features, uint16_t size, unsigned nr)
 {

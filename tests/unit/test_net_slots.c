@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "tests/unit/mock_net.h"
+#include "tests/unit/net_slots_kit.h"
 
 /* Once round all indices is enough under a sanitizer. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -13,108 +13,9 @@
 #define SANITIZED 0
 #endif
 
-#define SLOTS_BASE MIB(16)
-#define EVENT_IDX  VNET_BIT(VIRTIO_RING_F_EVENT_IDX)
-
-static struct mock_nic nic;
-static struct mock_carrier car;
-static uint8_t frame[FRAME_MAX_BYTES + 64];
-static const struct virtio_net_hdr_v1 plain;
-
-static void setup(void)
-{
-	mock_nic_init(&nic, "a.eth0", 1);
-	mock_carrier_init(&car);
-	virtio_net_set_carrier(nic.net, &car.carrier);
-}
-
-static void teardown(void)
-{
-	mock_nic_fini(&nic);
-}
-
-static bool needs_reset(void)
-{
-	return mock_driver_status(&nic.drv) & VIRTIO_CONFIG_S_NEEDS_RESET;
-}
-
-#define SLOT_BYTES 2048
-
-static struct slot_list list;
-static struct mock_frame got;
-static const char *why;
-
-static const struct ring_kind {
-	uint16_t size;
-	unsigned nr;
-	bool indirect, event;
-} kinds[] = {
-	{ 256, 128, false, false }, { 256, 128, false, true }, { 256, 256, true, true },
-	{ 128, 100, true, false },  { 2, 1, false, true },     { 256, 3, false, false },
-};
-
-static const struct port_ops *ops(void)
-{
-	return nic.port->ops;
-}
-
-static void begin(void)
-{
-	ck_assert(ops()->rx_begin(nic.port));
-}
-
-static void end(void)
-{
-	ops()->rx_end(nic.port);
-}
-
-static void start_rx(const struct ring_kind *k, uint64_t features)
-{
-	nic.slots_indirect = k->indirect;
-	ck_assert(mock_nic_start(&nic, features | (k->event ? EVENT_IDX : 0), k->size));
-	mock_nic_slots_rx_init(&nic, k->nr, SLOT_BYTES, SLOTS_BASE, 64);
-	mock_nic_slots_give_all(&nic);
-}
-
-static int map_rx(void)
-{
-	return mock_slots_map(nic.port, &list, &why);
-}
-
-static int put(const struct virtio_net_hdr_v1 *hdr, size_t len)
-{
-	return mock_slot_put(nic.port, hdr, len);
-}
-
-static unsigned given(void)
-{
-	return mock_slots_given(nic.port);
-}
-
 static bool watch(unsigned n)
 {
 	return mock_slots_watch(nic.port, n);
-}
-
-static void leave(void)
-{
-	mock_slots_leave(nic.port);
-}
-
-/* The driver takes slot i with a frame of len bytes, or none, and nothing else. */
-static void expect_rx(unsigned i, size_t len)
-{
-	unsigned at;
-
-	ck_assert(mock_nic_slot_rx(&nic, &at, &got));
-	ck_assert_uint_eq(at, i);
-	ck_assert_uint_eq(got.len, len);
-}
-
-static void start_mapped(const struct ring_kind *k)
-{
-	start_rx(k, MOCK_NET_ALL);
-	ck_assert_int_eq(map_rx(), 0);
 }
 
 START_TEST(rx_look)
@@ -398,15 +299,6 @@ START_TEST(rx_enter_only_what_is_there)
 	ck_assert(needs_reset());
 }
 END_TEST
-
-static void put_and_take(unsigned n, unsigned *next)
-{
-	for (; n; n--) {
-		ck_assert_int_eq(put(&plain, 60), 0);
-		expect_rx(*next, 60);
-		*next = (*next + 1) % nic.slots[0].nr;
-	}
-}
 
 /* Does the driver have to ring when it gives one slot more? */
 static bool rings(const struct ring_kind *k)
