@@ -8,14 +8,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/log.h"
+#include "tests/unit/mapped_kit.h"
 #include "tests/unit/mock_net.h"
-#include "xtalk/netswitch.h"
-#include "xtalk/remapper.h"
+#include "tests/unit/still_clock.h"
 
 #define NICS	   3
 #define NR	   16
@@ -23,7 +20,6 @@
 #define QUEUE	   64
 #define BYTES	   100
 #define BASE(q)	   ((q) ? MIB(8) : MIB(16))
-#define MS	   UINT64_C(1000000)
 #define MAX_OPS	   400
 #define MAX_STARTS 64
 #define CANARY	   0xa5
@@ -35,8 +31,8 @@ enum { A, B, C };
 
 struct end {
 	struct mock_nic nic;
-	struct port_memory memory;
-	bool held, hostile;
+	struct mapped_memory memory;
+	bool hostile;
 	bool was_hostile; /* at any time: its device writes where it says */
 	unsigned tx_next;
 	uint32_t number;
@@ -54,24 +50,6 @@ static struct end end[NICS];
 static struct netswitch *sw;
 static struct remapper *remapper;
 static const struct virtio_net_hdr_v1 plain;
-static _Atomic uint64_t now_ns = 1000000 * MS;
-
-/* In place of libc's: the monotonic clock stands still until the input puts it forward. */
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-	uint64_t ns = atomic_load(&now_ns);
-
-	if (id != CLOCK_MONOTONIC)
-		return (int)syscall(SYS_clock_gettime, id, ts);
-	ts->tv_sec = (time_t)(ns / 1000000000);
-	ts->tv_nsec = (long)(ns % 1000000000);
-	return 0;
-}
-
-static void pass(uint64_t ns)
-{
-	atomic_fetch_add(&now_ns, ns);
-}
 
 static uint32_t take(struct input *in, unsigned bytes)
 {
@@ -90,38 +68,13 @@ static void require(bool ok)
 		abort();
 }
 
-static void on_hold(void *arg)
-{
-	struct end *e = arg;
-
-	require(!e->held);
-	e->held = true;
-}
-
-static void on_release(void *arg)
-{
-	struct end *e = arg;
-
-	require(e->held);
-	e->held = false;
-}
-
-static void on_lost(void *arg)
-{
-	abort();
-}
-
-static void nothing(void *arg)
-{
-}
-
 /* Lets all that was posted run: loops of NICs, the remapper. */
 static void pump(void)
 {
 	for (unsigned turn = 0; turn < 3; turn++) {
 		for (unsigned i = 0; i < NICS; i++)
 			loop_flush(&end[i].nic.loop);
-		loop_call(remapper_loop(remapper), nothing, NULL);
+		mapped_flush(remapper);
 	}
 }
 
@@ -163,39 +116,15 @@ static void start(struct end *e)
 static void setup(void)
 {
 	static const char *const names[NICS] = { "a.eth0", "b.eth0", "c.eth0" };
-	struct netswitch_params params = {
-		.name = "lan0",
-		.uplink_fd = -1,
-		.rules = { .mode = XTALK_STATIC,
-			   .threshold = 8,
-			   .share_percent = 75,
-			   .window = 32,
-			   .hold_us = 1000,
-			   .map = true,
-			   .slot_deadline_us = 5000 },
-	};
-	struct carrier *c;
 
 	memset(end, 0, sizeof(end));
-	require(!remapper_create(&remapper));
-	params.remapper = remapper;
-	require(!netswitch_create(&sw, &params));
+	mapped_net_create(&sw, &remapper, XTALK_STATIC, 1000, 5000);
 	for (unsigned i = 0; i < NICS; i++) {
 		struct end *e = &end[i];
-		struct netswitch_port np = { .port = NULL };
 
 		mock_nic_init(&e->nic, names[i], (uint8_t)(i + 1));
-		np.port = e->nic.port;
-		e->memory = (struct port_memory){ .mem = &e->nic.mp.mem,
-						  .domain = "lab",
-						  .hold = on_hold,
-						  .release = on_release,
-						  .lost = on_lost,
-						  .arg = e };
-		np.port->memory = &e->memory;
-		atomic_store(&np.port->slots_stable, true);
-		require(!netswitch_attach(sw, &np, &c));
-		virtio_net_set_carrier(e->nic.net, c);
+		virtio_net_set_carrier(e->nic.net,
+				       mapped_attach(sw, e->nic.port, &e->nic.mp.mem, &e->memory));
 	}
 	for (unsigned i = 0; i < NICS; i++) {
 		require(!loop_start(&end[i].nic.loop));
@@ -217,7 +146,7 @@ static void teardown(void)
 	for (unsigned i = 0; i < NICS; i++)
 		loop_stop(&end[i].nic.loop);
 	for (unsigned i = 0; i < NICS; i++) {
-		require(!end[i].held);
+		require(!end[i].memory.held);
 		for (unsigned q = 0; q < 2 && !end[i].was_hostile; q++)
 			canaries(&end[i].nic, q, true);
 		netswitch_detach(sw, end[i].nic.port);

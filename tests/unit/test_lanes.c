@@ -6,18 +6,16 @@
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tests/unit/mock_bridge.h"
+#include "tests/unit/still_clock.h"
 #include "xtalk/netswitch.h"
 #include "xtalk/remapper.h"
 
 #define NICS  3
 #define WORLD 99   /* as an id: nobody of this net */
 #define BROAD 0xff /* as an id: the broadcast address */
-#define MS    UINT64_C(1000000)
 
 static struct mock_nic nic[NICS];
 static struct mock_bridge bridge;
@@ -26,27 +24,9 @@ static struct remapper *remapper;
 static struct mock_frame got;
 static uint8_t frame[FRAME_MAX_BYTES + 64];
 static const struct virtio_net_hdr_v1 plain;
-static _Atomic uint64_t now_ns = 1000000 * MS;
 static const uint8_t *peer_mac[NICS];
 static bool promiscuous[NICS];
 static uint32_t hold_us;
-
-/* In place of libc's: the monotonic clock stands still until it is put forward. */
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-	uint64_t ns = atomic_load(&now_ns);
-
-	if (id != CLOCK_MONOTONIC)
-		return (int)syscall(SYS_clock_gettime, id, ts);
-	ts->tv_sec = (time_t)(ns / 1000000000);
-	ts->tv_nsec = (long)(ns % 1000000000);
-	return 0;
-}
-
-static void pass(uint64_t ns)
-{
-	atomic_fetch_add(&now_ns, ns);
-}
 
 static void plug(unsigned i)
 {

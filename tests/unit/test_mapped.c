@@ -9,13 +9,10 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "tests/unit/mapped_kit.h"
 #include "tests/unit/mock_net.h"
-#include "xtalk/netswitch.h"
-#include "xtalk/remapper.h"
+#include "tests/unit/still_clock.h"
 
 #define NICS	3
 #define NR	64
@@ -23,15 +20,12 @@
 #define TX_BASE MIB(8)
 #define RX_BASE MIB(16)
 #define BYTES	200
-#define MS	UINT64_C(1000000)
 
 enum { A, B, C };
 
 struct end {
 	struct mock_nic nic;
-	struct port_memory memory;
-	unsigned holds, releases, losts;
-	bool held;
+	struct mapped_memory memory;
 	unsigned tx_next; /* slot */
 	unsigned open;	  /* sent and not completed */
 	uint32_t number, expected;
@@ -48,58 +42,17 @@ static const struct virtio_net_hdr_v1 plain;
 static unsigned deadline_us = 1000000;
 static unsigned hold_us = 1000000;
 
-static _Atomic uint64_t now_ns = 1000000 * MS;
 /* A NIC asks for the time that often before give_some_back(); the remapper does not count. */
 static _Atomic unsigned now_hook_calls;
 static unsigned now_hook_slots;
 
 static void give_some_back(void);
 
-/* In place of libc's: the monotonic clock stands still until it is put forward. */
-int clock_gettime(clockid_t id, struct timespec *ts)
+static void count_clock_reads(void)
 {
-	uint64_t ns = atomic_load(&now_ns);
-
-	if (id != CLOCK_MONOTONIC)
-		return (int)syscall(SYS_clock_gettime, id, ts);
 	if (atomic_load(&now_hook_calls) && !loop_on_thread(remapper_loop(remapper)) &&
 	    atomic_fetch_sub(&now_hook_calls, 1) == 1)
 		give_some_back();
-	ts->tv_sec = (time_t)(ns / 1000000000);
-	ts->tv_nsec = (long)(ns % 1000000000);
-	return 0;
-}
-
-static void pass(uint64_t ns)
-{
-	atomic_fetch_add(&now_ns, ns);
-}
-
-static void on_hold(void *arg)
-{
-	struct end *e = arg;
-
-	ck_assert(!e->held);
-	e->held = true;
-	e->holds++;
-}
-
-static void on_release(void *arg)
-{
-	struct end *e = arg;
-
-	ck_assert(e->held);
-	e->held = false;
-	e->releases++;
-}
-
-static void on_lost(void *arg)
-{
-	((struct end *)arg)->losts++;
-}
-
-static void nothing(void *arg)
-{
 }
 
 static void run_loops(void)
@@ -113,7 +66,7 @@ static void pump(void)
 {
 	for (unsigned turn = 0; turn < 3; turn++) {
 		run_loops();
-		loop_call(remapper_loop(remapper), nothing, NULL);
+		mapped_flush(remapper);
 	}
 }
 
@@ -134,39 +87,16 @@ static void slots(unsigned i, unsigned nr, uint32_t slot_bytes, uint32_t offset)
 static void setup_mode(enum xtalk_mode mode)
 {
 	static const char *const names[NICS] = { "a.eth0", "b.eth0", "c.eth0" };
-	struct netswitch_params params = {
-		.name = "lan0",
-		.uplink_fd = -1,
-		.rules = { .mode = mode,
-			   .threshold = 8,
-			   .share_percent = 75,
-			   .window = 32,
-			   .hold_us = hold_us,
-			   .map = true,
-			   .slot_deadline_us = deadline_us },
-	};
-	struct carrier *c;
 
 	memset(end, 0, sizeof(end));
-	ck_assert_int_eq(remapper_create(&remapper), 0);
-	params.remapper = remapper;
-	ck_assert_int_eq(netswitch_create(&sw, &params), 0);
+	on_clock_read = count_clock_reads;
+	mapped_net_create(&sw, &remapper, mode, hold_us, deadline_us);
 	for (unsigned i = 0; i < NICS; i++) {
 		struct end *e = &end[i];
-		struct netswitch_port np = { .port = NULL };
 
 		mock_nic_init(&e->nic, names[i], (uint8_t)(i + 1));
-		np.port = e->nic.port;
-		e->memory = (struct port_memory){ .mem = &e->nic.mp.mem,
-						  .domain = "lab",
-						  .hold = on_hold,
-						  .release = on_release,
-						  .lost = on_lost,
-						  .arg = e };
-		np.port->memory = &e->memory;
-		atomic_store(&np.port->slots_stable, true);
-		ck_assert_int_eq(netswitch_attach(sw, &np, &c), 0);
-		virtio_net_set_carrier(e->nic.net, c);
+		virtio_net_set_carrier(e->nic.net,
+				       mapped_attach(sw, e->nic.port, &e->nic.mp.mem, &e->memory));
 	}
 }
 
@@ -200,9 +130,8 @@ static void teardown(void)
 		virtio_dev_stop(end[i].nic.dev);
 	for (unsigned i = 0; i < NICS; i++) {
 		loop_stop(&end[i].nic.loop);
-		ck_assert(!end[i].held);
-		ck_assert_uint_eq(end[i].holds, end[i].releases);
-		ck_assert_uint_eq(end[i].losts, 0);
+		ck_assert(!end[i].memory.held);
+		ck_assert_uint_eq(end[i].memory.holds, end[i].memory.releases);
 		netswitch_detach(sw, end[i].nic.port);
 		mock_nic_fini(&end[i].nic);
 	}
@@ -355,11 +284,11 @@ START_TEST(enters_after_whole_turns)
 	turn(A, B);
 	turn(A, B);
 	ck_assert(!any_alias(A, B));
-	ck_assert_uint_eq(end[A].holds, 0);
+	ck_assert_uint_eq(end[A].memory.holds, 0);
 	map(A, B);
-	ck_assert_uint_eq(end[A].holds, 1);
-	ck_assert_uint_eq(end[B].holds, 1);
-	ck_assert_uint_eq(end[C].holds, 0);
+	ck_assert_uint_eq(end[A].memory.holds, 1);
+	ck_assert_uint_eq(end[B].memory.holds, 1);
+	ck_assert_uint_eq(end[C].memory.holds, 0);
 	for (unsigned i = 0; i < NR; i++)
 		ck_assert_int_ge(aliased(A, B, i), 0);
 	for (unsigned n = 0; n < 5; n++)
@@ -611,15 +540,15 @@ END_TEST
 
 START_TEST(unlike_domains)
 {
-	end[B].memory.domain = "other";
+	end[B].memory.port.domain = "other";
 	never("different domains");
 }
 END_TEST
 
 START_TEST(no_domain)
 {
-	end[A].memory.domain = "";
-	end[B].memory.domain = "";
+	end[A].memory.port.domain = "";
+	end[B].memory.port.domain = "";
 	never("different domains");
 }
 END_TEST
@@ -785,7 +714,7 @@ START_TEST(who_evicts_is_held_for_buffers_too)
 	send(A, B, NR);
 	pump();
 	send(C, B, 1);
-	loop_call(remapper_loop(remapper), nothing, NULL);
+	mapped_flush(remapper);
 	pass(20 * MS);
 	for (unsigned n = 0; n < 3; n++)
 		pump();

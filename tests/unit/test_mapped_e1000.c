@@ -7,20 +7,16 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "tests/unit/mapped_kit.h"
 #include "tests/unit/mock_e1000.h"
 #include "tests/unit/mock_net.h"
-#include "xtalk/netswitch.h"
-#include "xtalk/remapper.h"
+#include "tests/unit/still_clock.h"
 
 #define NICS	  3
 #define NR	  64
 #define STRIDE	  2048u
 #define BYTES	  200
-#define MS	  UINT64_C(1000000)
 #define NET_TX	  MIB(8)
 #define NET_RX	  MIB(16)
 #define E1000_TX  0x200000
@@ -34,9 +30,7 @@ struct end {
 	struct mock_nic net;
 	struct mock_e1000 card;
 	struct port *port;
-	struct port_memory memory;
-	unsigned holds, releases;
-	bool held;
+	struct mapped_memory memory;
 	unsigned nr;
 	unsigned tx_next, tx_done, open; /* slots; open: sent and not completed */
 	uint32_t number, expected;
@@ -57,52 +51,6 @@ static uint8_t frame[FRAME_MAX_BYTES];
 static const struct virtio_net_hdr_v1 plain;
 static unsigned deadline_us = 1000000;
 
-static _Atomic uint64_t now_ns = 1000000 * MS;
-
-/* In place of libc's: the monotonic clock stands still until it is put forward. */
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-	uint64_t ns = atomic_load(&now_ns);
-
-	if (id != CLOCK_MONOTONIC)
-		return (int)syscall(SYS_clock_gettime, id, ts);
-	ts->tv_sec = (time_t)(ns / 1000000000);
-	ts->tv_nsec = (long)(ns % 1000000000);
-	return 0;
-}
-
-static void pass(uint64_t ns)
-{
-	atomic_fetch_add(&now_ns, ns);
-}
-
-static void on_hold(void *arg)
-{
-	struct end *e = arg;
-
-	ck_assert(!e->held);
-	e->held = true;
-	e->holds++;
-}
-
-static void on_release(void *arg)
-{
-	struct end *e = arg;
-
-	ck_assert(e->held);
-	e->held = false;
-	e->releases++;
-}
-
-static void on_lost(void *arg)
-{
-	ck_abort_msg("memory was lost");
-}
-
-static void nothing(void *arg)
-{
-}
-
 static void run(struct end *e)
 {
 	if (e->e1000) {
@@ -118,7 +66,7 @@ static void pump(void)
 	for (unsigned turn = 0; turn < 3; turn++) {
 		for (unsigned i = 0; i < NICS; i++)
 			run(&end[i]);
-		loop_call(remapper_loop(remapper), nothing, NULL);
+		mapped_flush(remapper);
 	}
 }
 
@@ -150,7 +98,6 @@ static void attach(unsigned i, bool e1000)
 {
 	static const char *const names[NICS] = { "a.eth0", "b.eth0", "c.eth0" };
 	struct end *e = &end[i];
-	struct netswitch_port np = { 0 };
 	struct carrier *c;
 
 	e->e1000 = e1000;
@@ -159,16 +106,7 @@ static void attach(unsigned i, bool e1000)
 	else
 		mock_nic_init(&e->net, names[i], (uint8_t)(i + 1));
 	e->port = e1000 ? e->card.port : e->net.port;
-	e->memory = (struct port_memory){ .mem = e1000 ? &e->card.mp.mem : &e->net.mp.mem,
-					  .domain = "lab",
-					  .hold = on_hold,
-					  .release = on_release,
-					  .lost = on_lost,
-					  .arg = e };
-	np.port = e->port;
-	np.port->memory = &e->memory;
-	atomic_store(&np.port->slots_stable, true);
-	ck_assert_int_eq(netswitch_attach(sw, &np, &c), 0);
+	c = mapped_attach(sw, e->port, e1000 ? &e->card.mp.mem : &e->net.mp.mem, &e->memory);
 	if (e1000)
 		e1000_set_carrier(e->card.e, c);
 	else
@@ -177,22 +115,8 @@ static void attach(unsigned i, bool e1000)
 
 static void begin(unsigned model, unsigned nr)
 {
-	struct netswitch_params params = {
-		.name = "lan0",
-		.uplink_fd = -1,
-		.rules = { .mode = XTALK_STATIC,
-			   .threshold = 8,
-			   .share_percent = 75,
-			   .window = 32,
-			   .hold_us = 1000000,
-			   .map = true,
-			   .slot_deadline_us = deadline_us },
-	};
-
 	memset(end, 0, sizeof(end));
-	ck_assert_int_eq(remapper_create(&remapper), 0);
-	params.remapper = remapper;
-	ck_assert_int_eq(netswitch_create(&sw, &params), 0);
+	mapped_net_create(&sw, &remapper, XTALK_STATIC, 1000000, deadline_us);
 	attach(A, models[model].a);
 	attach(B, models[model].b);
 	attach(C, false);
@@ -213,8 +137,8 @@ static void finish(void)
 
 		if (!e->e1000)
 			loop_stop(&e->net.loop);
-		ck_assert(!e->held);
-		ck_assert_uint_eq(e->holds, e->releases);
+		ck_assert(!e->memory.held);
+		ck_assert_uint_eq(e->memory.holds, e->memory.releases);
 		netswitch_detach(sw, e->port);
 		if (e->e1000)
 			mock_e1000_fini(&e->card);
@@ -449,11 +373,11 @@ START_TEST(enters_and_leaves)
 	begin((unsigned)_i, NR);
 	turn(A, B);
 	ck_assert_uint_eq(nr_aliases(A, B), 0);
-	ck_assert_uint_eq(end[A].holds, 0);
+	ck_assert_uint_eq(end[A].memory.holds, 0);
 	map(A, B);
-	ck_assert_uint_eq(end[A].holds, 1);
-	ck_assert_uint_eq(end[B].holds, 1);
-	ck_assert_uint_eq(end[C].holds, 0);
+	ck_assert_uint_eq(end[A].memory.holds, 1);
+	ck_assert_uint_eq(end[B].memory.holds, 1);
+	ck_assert_uint_eq(end[C].memory.holds, 0);
 	ck_assert_uint_eq(nr_aliases(A, B), NR);
 	before = atomic_load(&end[A].port->stats.path[PATH_MAPPED].tx_frames);
 	for (unsigned n = 0; n < 5; n++)
@@ -815,7 +739,7 @@ START_TEST(ring_among_the_slots)
 		me_set(m, REG_RDT, m->rx_tail);
 	}
 	ck_assert_int_eq(state(A).binding, BINDING_DIRECT);
-	ck_assert_uint_eq(end[A].holds, 0);
+	ck_assert_uint_eq(end[A].memory.holds, 0);
 	finish();
 }
 END_TEST
