@@ -16,19 +16,11 @@
  */
 #include <check.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
-#include "tests/unit/mock_net.h"
-#include "vmm/tap.h"
-#include "xtalk/netswitch.h"
-#include "xtalk/offload.h"
-#include "xtalk/remapper.h"
+#include "tests/unit/swap_kit.h"
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define SWAPS	    1000
@@ -39,7 +31,6 @@
 #endif
 
 #define NICS	  3
-#define ETHERTYPE 0x88b6
 #define SLOT	  8192u
 #define NR_MAX	  256
 #define GSO_BYTES 5000
@@ -60,17 +51,6 @@ const char *__tsan_default_suppressions(void)
 	return "race:^map_pages$\n";
 }
 
-/* In front of each frame's payload. */
-struct stamp {
-	uint32_t number, len;
-	uint64_t hash;
-};
-
-/* One direction; each field has one writer. */
-struct flow {
-	_Atomic uint32_t sent, received;
-};
-
 /* Lets a guest's driver take one step at a time, or none. */
 struct gate {
 	pthread_mutex_t lock;
@@ -88,8 +68,7 @@ struct end {
 	struct mock_nic nic;
 	struct port_memory memory;
 	struct gate gate;
-	struct tap *tap;
-	int tapfd;
+	struct swap_tap tap;
 };
 
 static struct end end[NICS];
@@ -100,19 +79,6 @@ static _Atomic bool stop_sending, stop_all;
 static struct samples to_direct, to_mapped, from_mapped, holds;
 static unsigned nr_why[WHY_FRAME + 1]; /* ends of mappings */
 static uint64_t last_event;
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
-}
-
-static uint64_t now_ms(void)
-{
-	return now_ns() / 1000000;
-}
 
 /* -- The gate -- */
 
@@ -145,7 +111,7 @@ static void on_hold(void *arg)
 	pthread_mutex_lock(&g->lock);
 	mock_require(!g->held);
 	g->held = true;
-	g->held_ns = now_ns();
+	g->held_ns = swap_now_ns();
 	while (g->stepping)
 		pthread_cond_wait(&g->cond, &g->lock);
 	pthread_mutex_unlock(&g->lock);
@@ -164,7 +130,7 @@ static void on_release(void *arg)
 	pthread_mutex_lock(&g->lock);
 	mock_require(g->held && !g->stepping);
 	g->held = false;
-	add_sample(&holds, (now_ns() - g->held_ns) / 1000);
+	add_sample(&holds, (swap_now_ns() - g->held_ns) / 1000);
 	pthread_cond_broadcast(&g->cond);
 	pthread_mutex_unlock(&g->lock);
 }
@@ -176,84 +142,22 @@ static void on_lost(void *arg)
 
 /* -- The net -- */
 
-static const char *missing(void)
+static void setup(void)
 {
-	int fd;
+	swap_net_create(&sw, &remapper, DEADLINE_US);
+	for (unsigned i = 0; i < NICS; i++) {
+		struct end *e = &end[i];
 
-	if (unshare(CLONE_NEWNET))
-		return "the right to make a network namespace";
-	fd = open("/dev/net/tun", O_RDWR);
-	if (fd < 0)
-		return "/dev/net/tun";
-	close(fd);
-	if (system("ip link add xvswap type bridge 2>/dev/null && ip link del xvswap"))
-		return "`ip`, or bridges";
-	return NULL;
-}
-
-static void sh(const char *cmd)
-{
-	ck_assert_msg(system(cmd) == 0, "%s", cmd);
-}
-
-static void add_nic(unsigned i)
-{
-	static const char *const names[NICS] = { "a.eth0", "b.eth0", "c.eth0" };
-	struct end *e = &end[i];
-	struct netswitch_port np = { 0 };
-	struct carrier *c;
-	char cmd[64], ifname[8];
-	bool created;
-
-	snprintf(ifname, sizeof(ifname), "xs%u", i);
-	e->tapfd = tap_open(ifname, &created);
-	ck_assert_int_ge(e->tapfd, 0);
-	snprintf(cmd, sizeof(cmd), "ip link set %s master br0 up", ifname);
-	sh(cmd);
-	mock_nic_init(&e->nic, names[i], (uint8_t)(i + 1));
-	ck_assert_int_eq(tap_create(&e->tap, names[i], e->tapfd, &e->nic.loop), 0);
-	pthread_mutex_init(&e->gate.lock, NULL);
-	pthread_cond_init(&e->gate.cond, NULL);
-	np.port = e->nic.port;
-	np.uplink = tap_carrier(e->tap);
-	if (i != C) {
+		pthread_mutex_init(&e->gate.lock, NULL);
+		pthread_cond_init(&e->gate.cond, NULL);
 		e->memory = (struct port_memory){ .mem = &e->nic.mp.mem,
 						  .domain = "lab",
 						  .hold = on_hold,
 						  .release = on_release,
 						  .lost = on_lost,
 						  .arg = e };
-		np.port->memory = &e->memory;
-		atomic_store(&np.port->slots_stable, true);
+		swap_plug(sw, i, &e->nic, &e->tap, i == C ? NULL : &e->memory);
 	}
-	ck_assert_int_eq(netswitch_attach(sw, &np, &c), 0);
-	virtio_net_set_carrier(e->nic.net, c);
-}
-
-static void setup(void)
-{
-	struct netswitch_params params = {
-		.name = "lan0",
-		.uplink_fd = -1,
-		.own_uplinks = true,
-		.rules = { .mode = XTALK_DYNAMIC,
-			   .threshold = 8,
-			   .share_percent = 75,
-			   .window = 32,
-			   .hold_us = 60000000,
-			   .map = true,
-			   .slot_deadline_us = DEADLINE_US },
-	};
-
-	log_set_level(LOG_WARN);
-	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
-	sh("echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 2>/dev/null || true");
-	sh("ip link add br0 type bridge && ip link set br0 up");
-	ck_assert_int_eq(remapper_create(&remapper), 0);
-	params.remapper = remapper;
-	ck_assert_int_eq(netswitch_create(&sw, &params), 0);
-	for (unsigned i = 0; i < NICS; i++)
-		add_nic(i);
 }
 
 static void start(unsigned nr)
@@ -276,11 +180,7 @@ static void teardown(void)
 	for (unsigned i = 0; i < NICS; i++) {
 		struct end *e = &end[i];
 
-		virtio_dev_stop(e->nic.dev);
-		netswitch_detach(sw, e->nic.port);
-		tap_destroy(e->tap);
-		mock_nic_fini(&e->nic);
-		close(e->tapfd);
+		swap_unplug(sw, &e->nic, &e->tap);
 		ck_assert(!e->gate.held);
 	}
 	netswitch_destroy(sw);
@@ -317,55 +217,16 @@ static unsigned pick(struct guest *g, unsigned n)
 	return (unsigned)rand_r(&g->seed) % n;
 }
 
-static uint64_t hash_of(uint64_t h, const uint8_t *p, size_t len)
-{
-	uint64_t v;
-
-	for (; len >= 8; p += 8, len -= 8) {
-		memcpy(&v, p, 8);
-		h = (h ^ v) * UINT64_C(0x100000001b3);
-		h ^= h >> 29;
-	}
-	while (len--)
-		h = (h ^ *p++) * UINT64_C(0x100000001b3);
-	return h;
-}
-
 /* One frame; a TCP segment too long for the wire now and then. */
 static void make_frame(struct guest *g, uint32_t number)
 {
 	bool gso = pick(g, 16) == 0;
-	size_t at = gso ? 54 : 14, len = 60 + pick(g, gso ? GSO_BYTES : pick(g, 4) ? 200 : 1455);
-	struct stamp s = { .number = number };
-	uint16_t sum;
+	size_t len = 60 + pick(g, gso ? GSO_BYTES : pick(g, 4) ? 200 : 1455);
 
 	if (gso && len < 2000)
 		len += 2000;
-	mock_frame_fill(g->frame, len, (uint8_t)(g->dst + 1), (uint8_t)(g->me + 1), number);
-	g->frame[12] = ETHERTYPE >> 8;
-	g->frame[13] = ETHERTYPE & 0xff;
-	g->hdr = (struct virtio_net_hdr_v1){ 0 };
-	if (gso) {
-		memcpy(g->frame + 12, (uint8_t[]){ 8, 0, 0x45, 0,  0, 0, 0, 1,	0x40, 0, 64,
-						   6, 0, 0,    10, 0, 0, 1, 10, 0,    0, 2 },
-		       22);
-		g->frame[16] = (uint8_t)((len - 14) >> 8);
-		g->frame[17] = (uint8_t)(len - 14);
-		/* A bridge that filters looks at it. */
-		sum = (uint16_t)~csum_fold(csum_bytes(0, false, g->frame + 14, 20));
-		memcpy(g->frame + 24, &sum, 2);
-		g->frame[46] = 0x50;
-		g->frame[47] = 0x10;
-		g->hdr = (struct virtio_net_hdr_v1){ .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-						     .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-						     .hdr_len = 54,
-						     .gso_size = 1448,
-						     .csum_start = 34,
-						     .csum_offset = 16 };
-	}
-	s.len = (uint32_t)len;
-	s.hash = hash_of(number, g->frame + at + sizeof(s), len - at - sizeof(s));
-	memcpy(g->frame + at, &s, sizeof(s));
+	swap_frame(g->frame, &g->hdr, len, (uint8_t)(g->dst + 1), (uint8_t)(g->me + 1), number,
+		   gso);
 	g->len = (uint32_t)len;
 }
 
@@ -479,7 +340,7 @@ static void check_frame(struct guest *g, const struct got *got)
 	const uint8_t *data = mock_nic_slot_at(n, 0, got->slot);
 	uint32_t len = got->len - VNET_HDR_BYTES, number;
 	unsigned src = data[11] - 1u;
-	size_t at = data[12] == 8 ? 54 : 14; /* as an IP frame, or not */
+	size_t at = swap_stamp_at(data);
 	struct virtio_net_hdr_v1 hdr;
 	struct flow *f;
 	struct stamp s;
@@ -495,7 +356,7 @@ static void check_frame(struct guest *g, const struct got *got)
 	number = atomic_load(&f->received);
 	memcpy(&s, data + at, sizeof(s));
 	whole = s.len == len &&
-		s.hash == hash_of(s.number, data + at + sizeof(s), len - at - sizeof(s));
+		s.hash == swap_hash(s.number, data + at + sizeof(s), len - at - sizeof(s));
 	if (s.number != number || !whole)
 		ck_abort_msg("NIC %u got frame %u (%u of %u bytes, %s) of %u instead of %u", g->me,
 			     s.number, len, s.len, whole ? "whole" : "changed", src, number);
@@ -656,7 +517,7 @@ static void swap_one(unsigned *seed, unsigned nr)
 /* All that was sent has come, and every slot is its driver's again. */
 static void settle(struct guest *const g[])
 {
-	uint64_t last = now_ms();
+	uint64_t last = swap_now_ms();
 
 	atomic_store(&stop_sending, true);
 	for (unsigned i = 0; i < NICS * NICS; i++) {
@@ -665,15 +526,16 @@ static void settle(struct guest *const g[])
 		while (atomic_load(&f->received) != atomic_load(&f->sent) ||
 		       (i % NICS == C &&
 			atomic_load(&flow[C][i / NICS].sent) != atomic_load(&f->received))) {
-			ck_assert_msg(now_ms() - last < 20000, "%u to %u: %u sent, %u received",
-				      i / NICS, i % NICS, f->sent, f->received);
+			ck_assert_msg(swap_now_ms() - last < 20000,
+				      "%u to %u: %u sent, %u received", i / NICS, i % NICS, f->sent,
+				      f->received);
 			usleep(1000);
 		}
 	}
 	for (unsigned i = 0; i < NICS; i++) {
 		while (mock_ring_used_idx(&end[i].nic.drv.ring[1]) !=
 		       (uint16_t)(flow[i][A].sent + flow[i][B].sent + flow[i][C].sent)) {
-			ck_assert_msg(now_ms() - last < 20000, "NIC %u: frames never done", i);
+			ck_assert_msg(swap_now_ms() - last < 20000, "NIC %u: frames never done", i);
 			usleep(1000);
 		}
 	}
@@ -700,7 +562,7 @@ START_TEST(swaps_under_load)
 {
 	const struct netswitch_stats *st = netswitch_stats(sw);
 	const char *env = getenv("XVMM_SWAPS");
-	uint64_t swaps = env ? strtoull(env, NULL, 0) : SWAPS, began = now_ms(), maps, rescues;
+	uint64_t swaps = env ? strtoull(env, NULL, 0) : SWAPS, began = swap_now_ms(), maps, rescues;
 	unsigned seed = 1, nr = layouts[_i].nr;
 	struct guest *g[NICS];
 	pthread_t th[NICS];
@@ -734,7 +596,7 @@ START_TEST(swaps_under_load)
 	       nr_why[WHY_COMMAND], nr_why[WHY_OTHERS], nr_why[WHY_DEADLINE], nr_why[WHY_TRAFFIC],
 	       nr_why[WHY_SLOTS], nr_why[WHY_FRAME], (unsigned long long)st->drain_timeouts,
 	       (unsigned long long)tx_by(PATH_UPLINK), (unsigned long long)tx_by(PATH_DIRECT),
-	       (unsigned long long)tx_by(PATH_MAPPED), (unsigned long long)(now_ms() - began));
+	       (unsigned long long)tx_by(PATH_MAPPED), (unsigned long long)(swap_now_ms() - began));
 	print_samples("uplink to direct (sender held)", &to_direct);
 	print_samples("to mapped (sender held)", &to_mapped);
 	print_samples("from mapped (sender held)", &from_mapped);
@@ -762,7 +624,7 @@ int main(void)
 {
 	Suite *s = suite_create("mapped swap");
 	TCase *tc = tcase_create("swap");
-	const char *what = missing();
+	const char *what = swap_missing();
 	SRunner *sr;
 	int failed;
 

@@ -8,20 +8,12 @@
  */
 #include <check.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
-#include "tests/unit/mock_net.h"
-#include "vmm/tap.h"
-#include "xtalk/netswitch.h"
-#include "xtalk/offload.h"
-#include "xtalk/remapper.h"
+#include "tests/unit/swap_kit.h"
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define SWAPS 1000
@@ -29,9 +21,8 @@
 #define SWAPS 10000
 #endif
 
-#define NICS	  2
-#define ETHERTYPE 0x88b6
-#define RX_BUFS	  128 /* in the ring at most … */
+#define NICS	2
+#define RX_BUFS 128 /* in the ring at most … */
 #define RX_BYTES                                                                            \
 	16384 /* … each large enough for any frame: the TAP waits for a second one only a \
 	       * short time */
@@ -40,83 +31,18 @@
 #define TX_SLOTS   64
 #define WINDOW	   200 /* frames of one direction that are on their way */
 
-/* In front of each frame's payload. */
-struct stamp {
-	uint32_t number, len;
-	uint64_t hash;
-};
-
-/* One direction; each field has one writer. */
-struct flow {
-	_Atomic uint32_t sent, received;
-};
-
 static struct mock_nic nic[NICS];
-static struct tap *tap[NICS];
-static int tapfd[NICS];
+static struct swap_tap tap[NICS];
 static struct netswitch *sw;
 static struct remapper *remapper;
 static struct flow flow[NICS]; /* by sender */
 static _Atomic bool stop_sending, stop_all;
 
-static const char *missing(void)
-{
-	int fd;
-
-	if (unshare(CLONE_NEWNET))
-		return "the right to make a network namespace";
-	fd = open("/dev/net/tun", O_RDWR);
-	if (fd < 0)
-		return "/dev/net/tun";
-	close(fd);
-	if (system("ip link add xvswap type bridge 2>/dev/null && ip link del xvswap"))
-		return "`ip`, or bridges";
-	return NULL;
-}
-
-static void sh(const char *cmd)
-{
-	ck_assert_msg(system(cmd) == 0, "%s", cmd);
-}
-
 static void setup(void)
 {
-	static const char *const names[NICS] = { "a.eth0", "b.eth0" };
-	struct netswitch_params params = {
-		.name = "lan0",
-		.uplink_fd = -1,
-		.own_uplinks = true,
-		.rules = { .mode = XTALK_DYNAMIC,
-			   .threshold = 8,
-			   .share_percent = 75,
-			   .window = 32,
-			   .hold_us = 60000000 },
-	};
-
-	log_set_level(LOG_WARN);
-	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
-	sh("echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 2>/dev/null || true");
-	sh("ip link add br0 type bridge && ip link set br0 up");
-	ck_assert_int_eq(remapper_create(&remapper), 0);
-	params.remapper = remapper;
-	ck_assert_int_eq(netswitch_create(&sw, &params), 0);
+	swap_net_create(&sw, &remapper, 0);
 	for (unsigned i = 0; i < NICS; i++) {
-		struct netswitch_port np = { 0 };
-		struct carrier *c;
-		char cmd[64], ifname[8];
-		bool created;
-
-		snprintf(ifname, sizeof(ifname), "xs%u", i);
-		tapfd[i] = tap_open(ifname, &created);
-		ck_assert_int_ge(tapfd[i], 0);
-		snprintf(cmd, sizeof(cmd), "ip link set %s master br0 up", ifname);
-		sh(cmd);
-		mock_nic_init(&nic[i], names[i], (uint8_t)(i + 1));
-		ck_assert_int_eq(tap_create(&tap[i], names[i], tapfd[i], &nic[i].loop), 0);
-		np.port = nic[i].port;
-		np.uplink = tap_carrier(tap[i]);
-		ck_assert_int_eq(netswitch_attach(sw, &np, &c), 0);
-		virtio_net_set_carrier(nic[i].net, c);
+		swap_plug(sw, i, &nic[i], &tap[i], NULL);
 		ck_assert(mock_nic_start(&nic[i], MOCK_NET_ALL, 256));
 		ck_assert_int_eq(loop_start(&nic[i].loop), 0);
 	}
@@ -126,29 +52,10 @@ static void teardown(void)
 {
 	for (unsigned i = 0; i < NICS; i++)
 		loop_stop(&nic[i].loop);
-	for (unsigned i = 0; i < NICS; i++) {
-		virtio_dev_stop(nic[i].dev);
-		netswitch_detach(sw, nic[i].port);
-		tap_destroy(tap[i]);
-		mock_nic_fini(&nic[i]);
-		close(tapfd[i]);
-	}
+	for (unsigned i = 0; i < NICS; i++)
+		swap_unplug(sw, &nic[i], &tap[i]);
 	netswitch_destroy(sw);
 	remapper_destroy(remapper);
-}
-
-static uint64_t hash_of(uint64_t h, const uint8_t *p, size_t len)
-{
-	uint64_t v;
-
-	for (; len >= 8; p += 8, len -= 8) {
-		memcpy(&v, p, 8);
-		h = (h ^ v) * UINT64_C(0x100000001b3);
-		h ^= h >> 29;
-	}
-	while (len--)
-		h = (h ^ *p++) * UINT64_C(0x100000001b3);
-	return h;
 }
 
 /* -- A driver of a guest: one thread -- */
@@ -189,39 +96,14 @@ static void give_buffers(struct guest *g, unsigned n)
 static void add_frame(struct guest *g, uint32_t number)
 {
 	struct mock_nic *d = &nic[g->me];
-	struct virtio_net_hdr_v1 hdr = { 0 };
+	struct virtio_net_hdr_v1 hdr;
 	gpa_t gpa = g->tx_base + number % TX_SLOTS * RX_BYTES;
 	bool gso = pick(g, 16) == 0;
-	size_t at = gso ? 54 : 14, len = 60 + pick(g, gso ? GSO_BYTES : 1455);
-	struct stamp s = { .number = number };
-	uint16_t sum;
+	size_t len = 60 + pick(g, gso ? GSO_BYTES : 1455);
 
 	if (gso && len < 2000)
 		len += 2000;
-	mock_frame_fill(g->frame, len, (uint8_t)(2 - g->me), (uint8_t)(g->me + 1), number);
-	g->frame[12] = ETHERTYPE >> 8;
-	g->frame[13] = ETHERTYPE & 0xff;
-	if (gso) {
-		memcpy(g->frame + 12, (uint8_t[]){ 8, 0, 0x45, 0,  0, 0, 0, 1,	0x40, 0, 64,
-						   6, 0, 0,    10, 0, 0, 1, 10, 0,    0, 2 },
-		       22);
-		g->frame[16] = (uint8_t)((len - 14) >> 8);
-		g->frame[17] = (uint8_t)(len - 14);
-		/* A bridge that filters looks at it. */
-		sum = (uint16_t)~csum_fold(csum_bytes(0, false, g->frame + 14, 20));
-		memcpy(g->frame + 24, &sum, 2);
-		g->frame[46] = 0x50;
-		g->frame[47] = 0x10;
-		hdr = (struct virtio_net_hdr_v1){ .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-						  .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-						  .hdr_len = 54,
-						  .gso_size = 1448,
-						  .csum_start = 34,
-						  .csum_offset = 16 };
-	}
-	s.len = (uint32_t)len;
-	s.hash = hash_of(number, g->frame + at + sizeof(s), len - at - sizeof(s));
-	memcpy(g->frame + at, &s, sizeof(s));
+	swap_frame(g->frame, &hdr, len, (uint8_t)(2 - g->me), (uint8_t)(g->me + 1), number, gso);
 	ck_assert_int_eq(gmem_write(&d->mp.mem, gpa, &hdr, VNET_HDR_BYTES), 0);
 	ck_assert_int_eq(gmem_write(&d->mp.mem, gpa + VNET_HDR_BYTES, g->frame, len), 0);
 	mock_ring_add(
@@ -258,7 +140,7 @@ static bool receive(struct guest *g)
 
 	while (mock_nic_rx(&nic[g->me], &g->got)) {
 		bool gso = got->data[12] == 8;
-		size_t at = gso ? 54 : 14;
+		size_t at = swap_stamp_at(got->data);
 		struct stamp s;
 
 		g->rx_taken += got->hdr.num_buffers;
@@ -272,8 +154,8 @@ static bool receive(struct guest *g)
 		ck_assert_msg(s.number == number, "NIC %u got frame %u instead of %u", g->me,
 			      s.number, number);
 		ck_assert_uint_eq(s.len, got->len);
-		ck_assert_uint_eq(s.hash, hash_of(number, got->data + at + sizeof(s),
-						  got->len - at - sizeof(s)));
+		ck_assert_uint_eq(s.hash, swap_hash(number, got->data + at + sizeof(s),
+						    got->len - at - sizeof(s)));
 		ck_assert_uint_eq(got->hdr.gso_type,
 				  gso ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_NONE);
 		atomic_store(&f->received, ++number);
@@ -343,14 +225,6 @@ static struct guest *guest_new(unsigned me, unsigned seed)
 
 /* -- Tests -- */
 
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static uint64_t by_path(enum port_path path)
 {
 	return nic[0].port->stats.path[path].tx_frames + nic[1].port->stats.path[path].tx_frames;
@@ -360,7 +234,7 @@ START_TEST(swaps_under_load)
 {
 	const struct netswitch_stats *st = netswitch_stats(sw);
 	const char *env = getenv("XVMM_SWAPS");
-	uint64_t swaps = env ? strtoull(env, NULL, 0) : SWAPS, began = now_ms(), last;
+	uint64_t swaps = env ? strtoull(env, NULL, 0) : SWAPS, began = swap_now_ms(), last;
 	struct guest *g[NICS];
 	pthread_t th[NICS];
 	unsigned seed = 1;
@@ -385,11 +259,11 @@ START_TEST(swaps_under_load)
 			usleep(20);
 	}
 	atomic_store(&stop_sending, true);
-	last = now_ms();
+	last = swap_now_ms();
 	for (unsigned i = 0; i < NICS; i++) {
 		while (atomic_load(&flow[i].received) != atomic_load(&flow[i].sent)) {
-			ck_assert_msg(now_ms() - last < 20000, "NIC %u: %u sent, %u received", i,
-				      flow[i].sent, flow[i].received);
+			ck_assert_msg(swap_now_ms() - last < 20000, "NIC %u: %u sent, %u received",
+				      i, flow[i].sent, flow[i].received);
 			usleep(1000);
 		}
 	}
@@ -405,7 +279,8 @@ START_TEST(swaps_under_load)
 	       "%llu ms\n",
 	       (unsigned long long)st->swaps, (unsigned long long)st->markers_swallowed,
 	       (unsigned long long)st->drain_timeouts, (unsigned long long)by_path(PATH_UPLINK),
-	       (unsigned long long)by_path(PATH_DIRECT), (unsigned long long)(now_ms() - began));
+	       (unsigned long long)by_path(PATH_DIRECT),
+	       (unsigned long long)(swap_now_ms() - began));
 	/* Both ways were used, and most swaps were real ones. */
 	ck_assert_uint_gt(by_path(PATH_DIRECT), swaps);
 	ck_assert_uint_gt(by_path(PATH_UPLINK), swaps);
@@ -419,7 +294,7 @@ START_TEST(resets_under_load)
 	const struct netswitch_stats *st = netswitch_stats(sw);
 	struct guest *g[NICS];
 	pthread_t th[NICS];
-	uint64_t began = now_ms();
+	uint64_t began = swap_now_ms();
 	uint32_t last[NICS];
 	unsigned seed = 7;
 
@@ -428,7 +303,7 @@ START_TEST(resets_under_load)
 		g[i]->resets = true;
 		pthread_create(&th[i], NULL, guest_main, g[i]);
 	}
-	while (now_ms() - began < 3000) {
+	while (swap_now_ms() - began < 3000) {
 		unsigned r = (unsigned)rand_r(&seed);
 
 		ck_assert_int_eq(netswitch_command(sw, nic[r % NICS].port, r & 14,
@@ -476,7 +351,7 @@ static void give_some(unsigned i)
 
 static bool wait_rx(unsigned i, struct mock_frame *got, unsigned ms)
 {
-	for (uint64_t end = now_ms() + ms; now_ms() < end; usleep(200))
+	for (uint64_t end = swap_now_ms() + ms; swap_now_ms() < end; usleep(200))
 		/* The kernel may send something of its own. */
 		while (mock_nic_rx(&nic[i], got))
 			if (got->len == TEST_BYTES)
@@ -528,7 +403,7 @@ START_TEST(tap_deleted)
 		ck_assert(wait_rx(1, &got, 5000));
 		ck_assert(wait_rx(0, &got, 5000));
 	}
-	sh(_i == 2 ? "ip link del xs1" : "ip link del xs0");
+	swap_sh(_i == 2 ? "ip link del xs1" : "ip link del xs0");
 	if (_i == 2)
 		bind(0, BINDING_UPLINK);
 	for (unsigned ms = 0; !nic[_i == 2].drv.config_irqs && ms < 5000; ms++)
@@ -582,7 +457,7 @@ int main(void)
 {
 	Suite *s = suite_create("swap");
 	TCase *tc = tcase_create("swap");
-	const char *what = missing();
+	const char *what = swap_missing();
 	SRunner *sr;
 	int failed;
 
