@@ -5,32 +5,14 @@
  * crash, no hang; each frame that gets out is within the carrier's contract.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/iov.h"
 #include "base/vnet.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/mock_e1000.h"
 
 #define MAX_STEPS 512
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	while (bytes-- && in->left) {
-		v = v << 8 | *in->data++;
-		in->left--;
-	}
-	return v;
-}
 
 struct sink {
 	struct carrier carrier;
@@ -43,12 +25,6 @@ struct sink {
 	unsigned nr_slots;	/* as entered last */
 	uint8_t frame[FRAME_MAX_BYTES];
 };
-
-static void require(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static int sink_send(struct carrier *c, const struct frame *f)
 {

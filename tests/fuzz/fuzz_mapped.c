@@ -6,10 +6,10 @@
  * once, nothing of a third NIC's memory; and when all are honest again, frames arrive.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/mapped_kit.h"
 #include "tests/unit/mock_net.h"
 #include "tests/unit/still_clock.h"
@@ -25,8 +25,6 @@
 #define CANARY	   0xa5
 #define SECRET	   "what the third one keeps to itself"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { A, B, C };
 
 struct end {
@@ -41,32 +39,10 @@ struct end {
 	unsigned received, starts;
 };
 
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
 static struct end end[NICS];
 static struct netswitch *sw;
 static struct remapper *remapper;
 static const struct virtio_net_hdr_v1 plain;
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-	uint32_t v = 0;
-
-	while (bytes-- && in->left) {
-		v = v << 8 | *in->data++;
-		in->left--;
-	}
-	return v;
-}
-
-static void require(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 /* Lets all that was posted run: loops of NICs, the remapper. */
 static void pump(void)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/mock_bridge.h"
 #include "xtalk/netswitch.h"
 #include "xtalk/remapper.h"
@@ -23,8 +24,6 @@
 #define RX_BYTES  2048
 #define GROUP	  NICS	     /* as a destination */
 #define WORLD	  (NICS + 1) /* likewise */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Behind the Ethernet header. */
 struct stamp {
@@ -62,19 +61,6 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 		ts->tv_nsec = (long)(ns % 1000000000);
 	}
 	return rc;
-}
-
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static unsigned take(struct input *in)
-{
-	if (!in->left)
-		return 0;
-	in->left--;
-	return *in->data++;
 }
 
 /* In place of Check's, which want a test that runs: what the mocks assert. */
@@ -210,21 +196,21 @@ static void start(unsigned i, unsigned features)
 /* Scribbles over rings, tables and frames; nothing that it sends or gets counts from then on. */
 static void scribble(unsigned i, struct input *in)
 {
-	gpa_t at = MIB(1) + (take(in) << 8 | take(in));
+	gpa_t at = MIB(1) + (take(in, 1) << 8 | take(in, 1));
 	uint8_t bytes[8];
 
 	if (!live(i))
 		return;
 	lab->hostile[i] = true;
 	for (unsigned n = 0; n < sizeof(bytes); n++)
-		bytes[n] = (uint8_t)take(in);
+		bytes[n] = (uint8_t)take(in, 1);
 	gmem_write(&lab->nic[i].mp.mem, at, bytes, sizeof(bytes));
-	mock_driver_kick(&lab->nic[i].drv, take(in) & 1);
+	mock_driver_kick(&lab->nic[i].drv, take(in, 1) & 1);
 }
 
 static void step(struct input *in)
 {
-	unsigned op = take(in), i = take(in) % NICS, arg = take(in);
+	unsigned op = take(in, 1), i = take(in, 1) % NICS, arg = take(in, 1);
 	unsigned dst = (i + 1 + arg % (NICS - 1)) % NICS;
 
 	switch (op % 16) {
@@ -235,7 +221,7 @@ static void step(struct input *in)
 			send_frame(i, dst, i, 60 + arg, 0x01020304);
 		break;
 	case 3:
-		send_frame(i, arg & 1 ? GROUP : WORLD, i, 60, take(in));
+		send_frame(i, arg & 1 ? GROUP : WORLD, i, 60, take(in, 1));
 		break;
 	case 4: /* too long for one buffer */
 		send_frame(i, dst, i, 3000 + arg, 0);
@@ -244,7 +230,7 @@ static void step(struct input *in)
 		send_frame(i, dst, (i + 1) % NICS, 60, 0);
 		break;
 	case 6: /* may look like a marker */
-		send_frame(i, dst, i, 60, (uint32_t)take(in) << 8 | (arg & 2 ? i : dst));
+		send_frame(i, dst, i, 60, (uint32_t)take(in, 1) << 8 | (arg & 2 ? i : dst));
 		break;
 	case 7:
 	case 8:
@@ -348,7 +334,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!lab)
 		once();
-	how = take(&in);
+	how = take(&in, 1);
 	params.remapper = lab->remapper;
 	params.rules.mode = how & 1 ? XTALK_STATIC : XTALK_DYNAMIC;
 	params.rules.hold_us = how & 2 ? 1000 : 0;

@@ -7,12 +7,12 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/fuzz/input.h"
 #include "tests/unit/mock_driver.h"
 #include "virtio/devices.h"
 
@@ -22,30 +22,6 @@
 #define DATA	     MIB(2)
 #define DATA_BYTES   0x8000
 #define F(bit)	     (1ull << (bit))
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	while (bytes-- && in->left) {
-		v = v << 8 | *in->data++;
-		in->left--;
-	}
-	return v;
-}
-
-static void require(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 /* Mostly what a request may be, sometimes anything. */
 static void put_header(struct mock_driver *d, struct input *in)

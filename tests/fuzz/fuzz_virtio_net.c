@@ -4,21 +4,14 @@
  * their buffers are cut up. What arrives must be fit for what the receiver negotiated (the mock
  * driver checks lengths and buffer counts), and nothing crashes, hangs or leaves a NIC unusable.
  */
-#include <stdlib.h>
 #include <string.h>
 
+#include "tests/fuzz/input.h"
 #include "tests/unit/mock_net.h"
 #include "xtalk/deliver.h"
 
 #define MAX_FRAMES 32
 #define HEAD_BYTES 128
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
 
 /* Carries what A sends straight to B's port. */
 struct wire {
@@ -26,17 +19,6 @@ struct wire {
 	struct delivery delivery;
 	struct port *to;
 };
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	while (bytes-- && in->left) {
-		v = v << 8 | *in->data++;
-		in->left--;
-	}
-	return v;
-}
 
 static void take_bytes(struct input *in, void *out, size_t n)
 {
@@ -46,12 +28,6 @@ static void take_bytes(struct input *in, void *out, size_t n)
 	memcpy(out, in->data, n);
 	in->data += n;
 	in->left -= n;
-}
-
-static void require(bool ok)
-{
-	if (!ok)
-		abort();
 }
 
 static int wire_send(struct carrier *c, const struct frame *f)

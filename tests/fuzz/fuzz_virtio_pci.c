@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/fuzz/input.h"
 #include "tests/unit/mock_device.h"
 #include "tests/unit/mock_driver.h"
 #include "virtio/transport.h"
@@ -15,24 +16,6 @@
 #define BAR_BYTES 0x8000
 #define MMIO	  0xd0000000ull
 #define MAX_STEPS 1024
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	while (bytes-- && in->left) {
-		v = v << 8 | *in->data++;
-		in->left--;
-	}
-	return v;
-}
 
 /* Mostly small or round numbers, sometimes anything. */
 static uint64_t take_value(struct input *in)

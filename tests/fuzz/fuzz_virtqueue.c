@@ -5,9 +5,9 @@
  * bulk, or as slots, gives what taking them one by one gives.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "tests/fuzz/input.h"
 #include "tests/unit/mock_driver.h"
 
 #define LOW_BYTES  0x10000
@@ -15,30 +15,6 @@
 #define RING_BASE  0x1000
 #define TABLE	   0x4000
 #define MAX_STEPS  4096
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	while (bytes-- && in->left) {
-		v = v << 8 | *in->data++;
-		in->left--;
-	}
-	return v;
-}
-
-static void require(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static bool in_guest_memory(const struct gmem *mem, const struct iovec *iov)
 {
