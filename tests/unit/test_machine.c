@@ -20,6 +20,7 @@
 #include "base/dmabuf.h"
 #include "base/log.h"
 #include "tests/unit/bootkit.h"
+#include "tests/unit/kvm_kit.h"
 #include "vmm/lab.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
@@ -737,28 +738,15 @@ START_TEST(guests_200)
 }
 END_TEST
 
-static bool kvm_works(char *why, size_t bytes)
-{
-	struct kvm_host kvm;
-
-	if (kvm_open(&kvm, why, bytes))
-		return false;
-	kvm_close(&kvm);
-	return true;
-}
-
 int main(void)
 {
 	Suite *s = suite_create("machine");
 	TCase *tc = tcase_create("life");
 	SRunner *r;
-	char why[256];
 	int failed;
 
-	if (!kvm_works(why, sizeof(why))) {
-		printf("SKIP machine: %s\n", why);
+	if (kvm_missing("machine"))
 		return EXIT_SUCCESS;
-	}
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 240);
 	tcase_add_test(tc, machine_again_and_again);

@@ -5,7 +5,6 @@
 #include <check.h>
 #include <errno.h>
 #include <linux/kvm.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,6 +14,7 @@
 #include "base/dmabuf.h"
 #include "base/gmem.h"
 #include "base/log.h"
+#include "tests/unit/kvm_kit.h"
 #include "vmm/vcpu.h"
 
 #define CODE   0x1000
@@ -246,28 +246,15 @@ START_TEST(the_end_comes_between_two_tries)
 }
 END_TEST
 
-static bool kvm_works(char *why, size_t bytes)
-{
-	struct kvm_host kvm;
-
-	if (kvm_open(&kvm, why, bytes))
-		return false;
-	kvm_close(&kvm);
-	return true;
-}
-
 int main(void)
 {
 	Suite *s = suite_create("vcpu");
 	TCase *tc = tcase_create("readonly");
 	SRunner *r;
-	char why[256];
 	int failed;
 
-	if (!kvm_works(why, sizeof(why))) {
-		printf("SKIP vcpu: %s\n", why);
+	if (kvm_missing("vcpu"))
 		return EXIT_SUCCESS;
-	}
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, reads_are_not_refused);
